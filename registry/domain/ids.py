@@ -1,0 +1,85 @@
+"""Names and references: how models, versions, deployments, connections and streams are written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from registry.domain.errors import BadInputError
+
+DeploymentId = NewType("DeploymentId", str)
+"""`dep_<hex>`"""
+StreamName = NewType("StreamName", str)
+"""`model:support-bot`, `version:support-bot@3`, `deployment:dep_…`, `connection:azure-prod`, `registry:<id>`"""
+
+NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+NAME_RULE = "lower-case letters, digits, '-' and '.', 1 to 63 of them, beginning and ending with a letter or digit"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VersionRef:
+    """`support-bot@3`"""
+
+    model: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> VersionRef:
+        """Raises BadInputError for anything that is not MODEL@N with N from 1."""
+        model, at, number = text.rpartition("@")
+        if not at or not number.isascii() or not number.isdigit() or int(number) < 1:
+            raise BadInputError(f"{text!r} is not a version: write MODEL@N, as in support-bot@3", field="version")
+        return cls(check_name(model, "model"), int(number))
+
+
+def parse_ref(text: str) -> tuple[str, int | None]:
+    """`support-bot` -> (model, None); `support-bot@3` -> (model, 3)."""
+    if "@" in text:
+        ref = VersionRef.parse(text)
+        return ref.model, ref.number
+    return check_name(text, "model"), None
+
+
+def check_name(name: str, what: str) -> str:
+    """The name itself. Raises BadInputError when it is not a legal name."""
+    if NAME_PATTERN.fullmatch(name) is None:
+        raise BadInputError(f"{name!r} is not a {what} name: {NAME_RULE}", field=what)
+    return name
+
+
+def model_stream(model: str) -> StreamName:
+    return StreamName(f"model:{model}")
+
+
+def version_stream(ref: VersionRef) -> StreamName:
+    return StreamName(f"version:{ref}")
+
+
+def deployment_stream(id: str) -> StreamName:
+    return StreamName(f"deployment:{id}")
+
+
+def connection_stream(name: str) -> StreamName:
+    return StreamName(f"connection:{name}")
+
+
+def registry_stream() -> StreamName:
+    return StreamName("registry:tenure")
+
+
+def resource_name(registry: str, ref: VersionRef, attempt: int, *, length_max: int = 63) -> str:
+    """`tenure-<registry>-<model>-<version>-<attempt>`, letters, digits and '-' only, cut to length with a digest.
+
+    Never reused: an attempt is never repeated, so a late delete cannot hit a successor.
+    """
+    whole = f"tenure-{registry}-{ref.model}-{ref.number}-{attempt}"
+    plain = whole.replace(".", "-")
+    if plain == whole and len(plain) <= length_max:
+        return plain
+    tail = f"-{ref.number}-{attempt}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return plain.removesuffix(f"-{ref.number}-{attempt}")[: length_max - len(tail)].rstrip("-") + tail

@@ -1,0 +1,140 @@
+"""Where things stand: each state is the fold of one stream. Mutable while it is folded, owned by whoever folds it.
+
+`apply(state, event)` never refuses: what was recorded has happened. Every read model row is one of these, as JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from registry.domain.events import Json
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryState:
+    """The registry's own identity and settings."""
+
+    stream_version: int = 0
+    registry: str | None = None
+    scheduler: Json = field(default_factory=dict[str, object])
+    prices: tuple[Json, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class ConnectionState:
+    name: str
+    stream_version: int = 0
+    provider: str = ""
+    settings: Json = field(default_factory=dict[str, object])
+    declared_at: datetime | None = None
+    removed: bool = False
+    error: str | None = None
+    """Why its polling stands still; None while it answers."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelState:
+    name: str
+    stream_version: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    last_version: int = 0
+    active: int | None = None
+    policy: Json = field(default_factory=dict[str, object])
+    """Only what was set; defaults are the policy's."""
+
+
+@dataclass(slots=True, kw_only=True)
+class VersionState:
+    model: str
+    version: int
+    stream_version: int = 0
+    state: str = ""
+    """queued | training | trained | deploying | active | retired | failed | cancelled | deleted"""
+    connection: str = ""
+    provider: str = ""
+    base_model: str | None = None
+    method: str = "supervised"
+    hyperparameters: Json = field(default_factory=dict[str, object])
+    train: Json | None = None
+    validation: Json | None = None
+    code: Json | None = None
+    directory: str | None = None
+    """Of a version that somebody trains in a folder of ours."""
+    attempt: int = 1
+    submitted: bool = False
+    """The intent of this attempt is recorded."""
+    outcome_unknown: bool = False
+    job_id: str | None = None
+    job_name: str | None = None
+    job_token: str | None = None
+    job_status: str | None = None
+    job_final: bool = False
+    duplicate_jobs: tuple[str, ...] = ()
+    artifact_id: str | None = None
+    artifact_digest: str | None = None
+    metrics: Json = field(default_factory=dict[str, object])
+    trained_tokens: int | None = None
+    training_s: float | None = None
+    training_cost: Decimal | None = None
+    training_currency: str | None = None
+    error: str | None = None
+    activate_when_trained: bool = False
+    reactivating: bool = False
+    """It is `deploying` because its deployment was lost while it was active; the pointer has not moved."""
+    activation_requested_at: datetime | None = None
+    activation_requested_by: str | None = None
+    activation_reason: str | None = None
+    activation_id: str | None = None
+    """The event id of the activation's intent, which is the cause of what follows."""
+    activated_at: datetime | None = None
+    retired_at: datetime | None = None
+    deletion_requested: bool = False
+    approvals: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    created_by: str = ""
+    changed_at: datetime | None = None
+    deployments_made: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class DeploymentState:
+    id: str
+    stream_version: int = 0
+    state: str = ""
+    """requested | provisioning | serving | deleting | deleted | failed | lost"""
+    model: str = ""
+    version: int = 0
+    connection: str = ""
+    provider: str = ""
+    name: str = ""
+    token: str = ""
+    attempt: int = 1
+    purpose: str = "standby"
+    attached: bool = False
+    provider_id: str | None = None
+    endpoint: str | None = None
+    artifact_id: str = ""
+    artifact_digest: str | None = None
+    hourly: Decimal | None = None
+    currency: str = "USD"
+    price_source: str = ""
+    requested_at: datetime | None = None
+    requested_by: str = ""
+    reason: str | None = None
+    request_id: str | None = None
+    """The event id of its intent."""
+    outcome_unknown: bool = False
+    maybe_billed_from: datetime | None = None
+    """Since when it may be billed although nobody knows whether it exists."""
+    billed_from: datetime | None = None
+    billed_to: datetime | None = None
+    serving_at: datetime | None = None
+    deletion_requested_at: datetime | None = None
+    deletion_accepted: bool = False
+    error: str | None = None
+
+
+State = RegistryState | ConnectionState | ModelState | VersionState | DeploymentState
