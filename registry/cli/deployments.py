@@ -1,0 +1,130 @@
+"""Commands about what serves: deploy, undeploy, attach, deployments."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.options import AsJson, AsOf, Deployment, Key, Reason, Timeout, Version, Wait
+from registry.cli.output import interactive, print_json, show_list
+from registry.cli.session import LATER, opened, settle
+from registry.domain.errors import TenureError, UnavailableError
+
+if TYPE_CHECKING:
+    from registry.application.views import DeploymentView
+    from registry.embedded import Tenure
+
+POLL_S = 0.2
+SERVED = frozenset({"serving", "failed", "lost", "deleting", "deleted"})
+GONE = frozenset({"deleted"})
+
+
+def deploy(
+    version: Version,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy a version without making it active: a warm standby, which may be billed.
+
+    Example: tenure deploy support-bot@3 --wait
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.deploy(version, reason=reason, idempotency_key=idempotency_key)
+        _present(_finish(tenure, asked, SERVED, wait=wait, timeout_s=timeout), as_json=as_json)
+
+
+def undeploy(
+    deployment: Deployment,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a deployment. It counts as billed until it has been seen gone.
+
+    Example: tenure undeploy dep_4f1c2a --wait --reason "nobody calls it"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.undeploy(deployment, reason=reason, idempotency_key=idempotency_key)
+        _present(_finish(tenure, asked, GONE, wait=wait, timeout_s=timeout), as_json=as_json)
+
+
+def attach(
+    version: Version,
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="ID", help="The provider's name, resource id or ARN; or dep_….")
+    ],
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record a deployment that exists already as one of this version.
+
+    Example: tenure attach support-bot@3 --deployment support-bot-prod
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.attach(version, deployment, reason=reason, idempotency_key=idempotency_key)
+        settle(tenure)
+        _present(tenure.deployment(asked.id), as_json=as_json)
+
+
+def deployments(
+    billed: Annotated[bool, typer.Option("--billed", help="Only those that may be billed right now.")] = False,
+    model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only this model's.")] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """List deployments: what serves, for which version, and what is billed.
+
+    Example: tenure deployments --billed
+    """
+    from registry.cli.columns import DEPLOYMENTS
+
+    with opened() as tenure:
+        rows = tenure.deployments(billed=True if billed else None, model=model, as_of=as_of)
+    show_list(rows, DEPLOYMENTS, as_json=as_json, empty="Nothing is billed." if billed else "No deployments.")
+
+
+def wait_until(tenure: Tenure, id: str, states: frozenset[str], *, timeout_s: float | None = None) -> DeploymentView:
+    """Drive the work here until the deployment is in one of `states`. Raises UnavailableError when time is up."""
+    give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+    told = ""
+    while True:
+        settle(tenure)
+        view = tenure.deployment(id)
+        if view.state != told:
+            told = view.state
+            typer.echo(f"{view.ref} {id}: {view.state}", err=True)
+        if view.state in states:
+            return view
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            raise UnavailableError(f"{id} is still {view.state} after {timeout_s:g} s.", hint=LATER)
+        time.sleep(POLL_S)
+
+
+def _finish(
+    tenure: Tenure, asked: DeploymentView, states: frozenset[str], *, wait: bool, timeout_s: float | None
+) -> DeploymentView:
+    if wait:
+        return wait_until(tenure, asked.id, states, timeout_s=timeout_s)
+    settle(tenure)
+    return tenure.deployment(asked.id)
+
+
+def _present(view: DeploymentView, *, as_json: bool) -> None:
+    if as_json:
+        print_json(view.as_json())
+    elif interactive():
+        typer.secho(f"{view.id} of {view.ref} is {view.state}.", bold=True)
+    else:
+        from registry.cli.columns import DEPLOYMENTS
+
+        show_list([view], DEPLOYMENTS, as_json=False, empty="")
+    if view.state == "failed":
+        raise TenureError(f"{view.id} failed: {view.error}", hint=f"tenure history {view.ref}")

@@ -1,0 +1,60 @@
+"""How a command gets at the registry, and what it does there after its effect is durable."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from registry.cli.running import StoppedError
+
+if TYPE_CHECKING:
+    from registry.application.views import StepView
+    from registry.embedded import Tenure
+
+LATER = "What was asked for is recorded; `tenure reconcile` goes on with it."
+
+
+@contextmanager
+def opened(*, background: bool = False, interrupted: str = "Nothing was changed.") -> Generator[Tenure]:
+    """The registry of TENURE_HOME for as long as one command runs. `interrupted` is said on Ctrl-C: what goes on.
+
+    `background=True` runs its scheduler too, for commands that stay.
+    """
+    import registry
+
+    try:
+        with registry.open(actor=actor(), background=background) as tenure:
+            yield tenure
+    except KeyboardInterrupt as exc:
+        raise StoppedError(interrupted) from exc
+
+
+def actor() -> str:
+    """Who is named in the events: TENURE_ACTOR, else `user:` and the login name."""
+    given = os.environ.get("TENURE_ACTOR")
+    if given:
+        return given if ":" in given else f"user:{given}"
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        return f"user:{os.getuid()}"
+
+
+def settle(tenure: Tenure) -> Sequence[StepView]:
+    """One pass of the reconciler, so that what can start at once does. A step that failed is noted and tried later."""
+    steps = tenure.reconcile()
+    for step in steps:
+        if step.outcome == "failed":
+            detail = f": {step.detail}" if step.detail else ""
+            note(f"could not {step.action} {step.subject} yet{detail}")
+    return steps
+
+
+def note(text: str) -> None:
+    """Something worth knowing that is not the answer: stderr."""
+    typer.echo(f"note: {text}", err=True)

@@ -1,0 +1,130 @@
+"""Commands that move one version: activate, retire, cancel, retry, approve, delete. Each may be repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from registry.cli.options import AsJson, Key, Reason, Timeout, Version, Wait
+from registry.cli.output import interactive, print_json, show_list
+from registry.cli.progress import progress
+from registry.cli.session import LATER, opened, settle
+from registry.domain.errors import TenureError
+
+if TYPE_CHECKING:
+    from registry.application.views import VersionView
+    from registry.embedded import Tenure
+    from registry.embedded import Version as Handle
+
+_NEXT = {
+    "queued": "It starts with the next `tenure reconcile`.",
+    "training": "Watch it: tenure history {ref} --follow    Loss: tenure metrics {ref}",
+    "trained": "Make it active: tenure activate {ref} --wait",
+    "deploying": "It becomes active when it serves: tenure reconcile",
+    "active": "Talk to it: tenure chat {model}",
+    "failed": "Try again: tenure retry {ref}",
+    "cancelled": "Try again: tenure retry {ref}",
+}
+
+
+def activate(
+    version: Version,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the active one; the model's callers reach it as soon as it serves.
+
+    The version that is active now keeps serving until then, and stays if the new one cannot be deployed.
+
+    Example: tenure activate support-bot@3 --wait --reason "better on refunds"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.activate(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked, wait=wait, timeout_s=timeout), as_json=as_json)
+
+
+def retire(version: Version, reason: Reason = None, idempotency_key: Key = None, as_json: AsJson = False) -> None:
+    """Take the active version out of service, without a successor.
+
+    Example: tenure retire support-bot@3 --reason "end of the pilot"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.retire(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked), as_json=as_json)
+
+
+def cancel(version: Version, reason: Reason = None, idempotency_key: Key = None, as_json: AsJson = False) -> None:
+    """Stop the training of a version.
+
+    Example: tenure cancel support-bot@3 --reason "wrong data"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.cancel(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked), as_json=as_json)
+
+
+def retry(
+    version: Version,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a failed or cancelled version again, as another attempt with the same data and settings.
+
+    Example: tenure retry support-bot@3 --wait
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.retry(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked, wait=wait, timeout_s=timeout), as_json=as_json)
+
+
+def approve(version: Version, reason: Reason = None, idempotency_key: Key = None, as_json: AsJson = False) -> None:
+    """Give your word for a version whose model's policy asks for approvals.
+
+    Example: tenure approve support-bot@3 --reason "checked on the golden set"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.approve(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked), as_json=as_json)
+
+
+def delete(version: Version, reason: Reason = None, idempotency_key: Key = None, as_json: AsJson = False) -> None:
+    """Delete a version's artifact for good, at the provider too; its history stays.
+
+    Example: tenure delete support-bot@1 --reason "superseded long ago"
+    """
+    with opened(interrupted=LATER) as tenure:
+        asked = tenure.delete(version, reason=reason, idempotency_key=idempotency_key)
+        present(finish(tenure, asked), as_json=as_json)
+
+
+def finish(tenure: Tenure, version: Handle, *, wait: bool = False, timeout_s: float | None = None) -> VersionView:
+    """Where the version stands after one pass of the reconciler, or with `wait` when its work has ended."""
+    if wait:
+        with progress() as report:
+            return version.wait(timeout_s=timeout_s, on_progress=report).view
+    settle(tenure)
+    version.refresh()
+    return version.view
+
+
+def present(view: VersionView, *, as_json: bool) -> None:
+    """The version after a command. Raises TenureError when what was asked for has already failed."""
+    if as_json:
+        print_json(view.as_json())
+    elif interactive():
+        typer.secho(f"{view.ref} is {view.state}.", bold=True)
+        if view.state in _NEXT:
+            typer.secho("  " + _NEXT[view.state].format(ref=view.ref, model=view.model), dim=True)
+    else:
+        from registry.cli.columns import VERSIONS
+
+        show_list([view], VERSIONS, as_json=False, empty="")
+    if view.state == "failed":
+        raise TenureError(f"{view.ref} failed: {view.error}", hint=f"tenure retry {view.ref}")
