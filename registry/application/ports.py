@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from registry.domain.events import Event, NewEvent
+from providers.ports import Provider
+from registry.domain.events import DataRef, Event, NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.states import (
     ConnectionState,
@@ -210,4 +211,44 @@ class Clock(Protocol):
 class Ids(Protocol):
     def __call__(self) -> str:
         """A new unique id, 32 hex digits, increasing with time (UUIDv7-like) so that indexes stay narrow."""
+        ...
+
+
+class Providers(Protocol):
+    """Doors to the connections' providers, opened when they are first needed and kept."""
+
+    def of(self, connection: ConnectionState) -> Provider:
+        """Raises BadInputError for settings that the provider refuses, or a provider that is not installed."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """Where training data lie and how their columns are called. `system_text`: one system text for all rows."""
+
+    train: Path
+    validation: Path | None = None
+    prompt: str = "prompt"
+    completion: str = "completion"
+    system: str | None = None
+    system_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedData:
+    """Both sets checked, and converted to JSON Lines under the home. `warnings` are sentences."""
+
+    train: DataRef
+    validation: DataRef | None
+    warnings: tuple[str, ...]
+
+
+class TrainingData(Protocol):
+    def prepare(self, source: DataSource, *, rows_min: int) -> CheckedData:
+        """Check both sets and keep a copy by digest; the same data again cost a check and no copy.
+
+        Raises BadInputError with every fault (file, row, column), capped with a count.
+        """
         ...

@@ -314,9 +314,7 @@ def _deployment_attached(state: DeploymentState, payload: ev.DeploymentAttached,
     _describe(state, payload, event)
 
 
-def _describe(
-    state: DeploymentState, payload: ev.DeploymentRequested | ev.DeploymentAttached, event: Event
-) -> None:
+def _describe(state: DeploymentState, payload: ev.DeploymentRequested | ev.DeploymentAttached, event: Event) -> None:
     state.model = payload.model
     state.version = payload.version
     state.connection = payload.connection
@@ -333,9 +331,7 @@ def _describe(
     state.request_id = event.id
 
 
-def _deployment_outcome_unknown(
-    state: DeploymentState, payload: ev.DeploymentOutcomeUnknown, _event: Event
-) -> None:
+def _deployment_outcome_unknown(state: DeploymentState, payload: ev.DeploymentOutcomeUnknown, _event: Event) -> None:
     state.outcome_unknown = True
     state.maybe_billed_from = state.maybe_billed_from or payload.called_at
     state.error = payload.error

@@ -1,0 +1,529 @@
+"""Every command, whoever sends it. May be repeated: what is already so is success, and a key repeats an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from providers.errors import ProviderError, RejectedError
+from providers.errors import UnavailableError as ProviderUnavailableError
+from providers.ports import Artifact, DataSet, DeploymentReport, Estimate, Provider, TrainingRequest
+from registry.application.ports import (
+    CheckedData,
+    Clock,
+    DataSource,
+    DeploymentQuery,
+    EventLog,
+    Providers,
+    TrainingData,
+    VersionQuery,
+)
+from registry.application.prices import hourly_price
+from registry.application.reading import Reading
+from registry.application.unit import Command, Door, Outcome, Unit
+from registry.domain import deploying, versions
+from registry.domain import events as ev
+from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
+from registry.domain.events import NewEvent
+from registry.domain.ids import VersionRef, check_name, resource_name
+from registry.domain.policy import Policy
+from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
+from registry.domain.versions import Who, ref_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTune:
+    """What to train, on what, with which connection. `hyperparameters` by the provider's names or the common ones."""
+
+    model: str
+    connection: str
+    base_model: str
+    data: DataSource
+    method: str = "supervised"
+    hyperparameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    code: Path | None = None
+    activate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    checked: CheckedData
+    code: ev.DataRef | None
+    request: TrainingRequest
+    provider: Provider
+
+
+class Commands:
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        providers: Providers,
+        data: TrainingData,
+        reading: Reading,
+        door: Door,
+        home: Path,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._providers = providers
+        self._data = data
+        self._reading = reading
+        self._door = door
+        self.home = home
+
+    # How a version begins
+
+    def fine_tune(self, command: FineTune, who: Who, key: str | None = None) -> VersionRef:
+        """Check data, base model and hyperparameters, then record the version as queued; the reconciler submits it."""
+        prepared = self.prepare(command)
+        body = {
+            "model": command.model,
+            "connection": command.connection,
+            "base_model": command.base_model,
+            "train": prepared.checked.train.sha256,
+            "validation": prepared.checked.validation.sha256 if prepared.checked.validation else None,
+            "hyperparameters": command.hyperparameters,
+            "method": command.method,
+            "activate": command.activate,
+            "code": prepared.code.sha256 if prepared.code else None,
+        }
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            connection = self._connection(unit, command.connection)
+            model = unit.model(command.model)
+            number = (model.last_version if model else 0) + 1
+            payload = ev.FineTuneRequested(
+                model=command.model,
+                version=number,
+                connection=connection.name,
+                provider=connection.provider,
+                base_model=command.base_model,
+                method=command.method,
+                train=prepared.checked.train,
+                validation=prepared.checked.validation,
+                hyperparameters=dict(command.hyperparameters),
+                code=prepared.code,
+                activate=command.activate,
+            )
+            return versions.begin(model, payload, who), {"model": command.model, "version": number}
+
+        return _ref(self._door.run(Command(name="fine-tune", body=body, who=who, idempotency_key=key), decide))
+
+    def prepare(self, command: FineTune) -> Prepared:
+        """Everything that can be checked before anything is sent or spent. Raises BadInputError, RefusedError."""
+        check_name(command.model, "model")
+        connection = self._reading.connection_state(command.connection)
+        provider = self._providers.of(connection)
+        if not provider.capabilities.fine_tuning or connection.settings.get("fine_tuning") is False:
+            raise RefusedError(
+                f"connection {connection.name!r} does not allow fine-tuning",
+                hint="set fine_tuning = true for it and run tenure apply, or choose another --connection",
+            )
+        checked = self._data.prepare(command.data, rows_min=1 if connection.provider == "huggingface" else 10)
+        code = self._keep_code(command.code)
+        request = TrainingRequest(
+            name="estimate",
+            token="estimate",
+            model=command.model,
+            version=1,
+            base_model=command.base_model,
+            train=_data_set(self.home, checked.train),
+            validation=_data_set(self.home, checked.validation) if checked.validation else None,
+            method=command.method,
+            hyperparameters=command.hyperparameters,
+            code=self.home / str(code.path) if code else None,
+        )
+        with provider_errors():
+            provider.training.validate(request)
+        return Prepared(checked=checked, code=code, request=request, provider=provider)
+
+    def estimate(self, command: FineTune) -> tuple[CheckedData, Estimate]:
+        prepared = self.prepare(command)
+        with provider_errors():
+            return prepared.checked, prepared.provider.training.estimate(prepared.request)
+
+    def import_version(
+        self, model: str, connection: str, artifact: str, base_model: str | None, who: Who, key: str | None = None
+    ) -> VersionRef:
+        """Adopt a model that was tuned elsewhere, after the provider showed that it is there."""
+        check_name(model, "model")
+        provider = self._providers.of(self._reading.connection_state(connection))
+        with provider_errors():
+            found = provider.artifacts.get(artifact)
+        if found is None:
+            raise NotFoundError(f"connection {connection!r} has no artifact {artifact!r}")
+        return self._adopt(model, connection, found, base_model, who, key)
+
+    def _adopt(
+        self, model: str, connection: str, found: Artifact, base_model: str | None, who: Who, key: str | None
+    ) -> VersionRef:
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            declared = self._connection(unit, connection)
+            state = unit.model(model)
+            number = (state.last_version if state else 0) + 1
+            payload = ev.VersionImported(
+                model=model,
+                version=number,
+                connection=connection,
+                provider=declared.provider,
+                base_model=base_model or found.base_model,
+                artifact=ev.ArtifactRef(id=found.id, digest=found.digest),
+            )
+            return versions.begin(state, payload, who), {"model": model, "version": number}
+
+        body = {"model": model, "connection": connection, "artifact": found.id, "base_model": base_model}
+        return _ref(self._door.run(Command(name="import", body=body, who=who, idempotency_key=key), decide))
+
+    def own_training(self, model: str, connection: str, base_model: str | None, who: Who) -> tuple[VersionRef, Path]:
+        """`new_version(...)`: a version that somebody trains in a folder of ours."""
+        check_name(model, "model")
+        declared = self._reading.connection_state(connection)
+        if declared.provider != "huggingface":
+            raise BadInputError(
+                f"connection {connection!r} is at {declared.provider}: only a huggingface connection serves folders",
+                field="connection",
+            )
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            state = unit.model(model)
+            number = (state.last_version if state else 0) + 1
+            directory = f"own/{model}-{number}"
+            payload = ev.OwnTrainingStarted(
+                model=model,
+                version=number,
+                connection=connection,
+                provider=declared.provider,
+                base_model=base_model,
+                directory=directory,
+            )
+            return versions.begin(state, payload, who), {"model": model, "version": number}
+
+        ref = _ref(self._door.run(Command(name="new-version", body={"model": model}, who=who), decide))
+        folder = self.home / f"own/{ref.model}-{ref.number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return ref, folder
+
+    def own_training_ended(self, ref: VersionRef, folder: Path, error: str | None, who: Who) -> None:
+        """The folder is checked as any artifact is before it is deployed; a fault fails the version."""
+        artifact: Artifact | None = None
+        if error is None:
+            state = self._reading.version_state(ref)
+            provider = self._providers.of(self._reading.connection_state(state.connection))
+            try:
+                artifact = provider.artifacts.get(str(folder))
+                error = None if artifact else f"{folder} holds no model"
+            except RejectedError as refusal:
+                error = refusal.message
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            version = self._version(unit, ref)
+            if artifact is None:
+                return versions.failed(version, error or "nothing was saved", who), {}
+            result = versions.Finished(
+                outcome="succeeded",
+                status="succeeded",
+                artifact=ev.ArtifactRef(id=artifact.id, digest=artifact.digest),
+            )
+            return versions.finished(version, result, who), {}
+
+        self._door.run(Command(name="trained", body={"ref": str(ref)}, who=who), decide)
+        if artifact is None:
+            raise BadInputError(f"{ref} has failed: {error}", field="directory")
+
+    # Moves of a version
+
+    def activate(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            version = self._version(unit, ref)
+            model = self._model(unit, ref.model)
+            policy = Policy.of(model.policy)
+            moving = self._log.versions(VersionQuery(model=ref.model, states=frozenset({"deploying"}))).items
+            others = [self._version(unit, ref_of(one)) for one in moving if one.version != ref.number]
+            events = versions.activate(model, version, policy, others, who)
+            if events:
+                self._check_activation(version, policy)
+            return events, {}
+
+        self._run("activate", ref, decide, who, key, expected)
+
+    def _check_activation(self, version: VersionState, policy: Policy) -> None:
+        """Refuse now what could only be abandoned later: a deployment that nobody may make, or that costs too much."""
+        connection = self._log.connection(version.connection)
+        if connection is None or connection.removed:
+            raise RefusedError(f"{ref_of(version)}: its connection {version.connection!r} is no longer declared")
+        provider = self._providers.of(connection)
+        if provider.capabilities.serving == "none":
+            return
+        mine = self._log.deployments(DeploymentQuery(model=version.model, version=version.version, live=True))
+        if deploying.usable(mine) is not None:
+            return
+        if policy.deploy == "manual":
+            raise RefusedError(
+                f"{ref_of(version)} has no deployment, and the policy of {version.model} says deploy = manual",
+                state=version.state,
+                hint=f"run: tenure deploy {ref_of(version)}",
+            )
+        running = self._log.deployments(DeploymentQuery(model=version.model, live=True))
+        deploying.check_budget(policy, self.price(connection), running, version.model)
+
+    def retire(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            return versions.retire(self._model(unit, ref.model), self._version(unit, ref), who), {}
+
+        self._run("retire", ref, decide, who, key, expected)
+
+    def cancel(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        self._run("cancel", ref, lambda unit: (versions.cancel(self._version(unit, ref), who), {}), who, key, expected)
+
+    def retry(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        self._run("retry", ref, lambda unit: (versions.retry(self._version(unit, ref), who), {}), who, key, expected)
+
+    def approve(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        self._run(
+            "approve", ref, lambda unit: (versions.approve(self._version(unit, ref), who), {}), who, key, expected
+        )
+
+    def delete(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> None:
+        self._run("delete", ref, lambda unit: (versions.delete(self._version(unit, ref), who), {}), who, key, expected)
+
+    # Deployments
+
+    def deploy(self, ref: VersionRef, who: Who, key: str | None = None) -> str:
+        """A standby, or what is there already. Answers the deployment's id."""
+
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            version = self._version(unit, ref)
+            connection = self._reading.connection_state(version.connection)
+            if self._providers.of(connection).capabilities.serving == "none":
+                raise RefusedError(
+                    f"{connection.provider} serves a tuned model as it is: there is nothing to deploy",
+                    state=version.state,
+                    hint=f"run: tenure activate {ref}",
+                )
+            return self._request(unit, version, connection, "standby", who)
+
+        outcome = self._run("deploy", ref, decide, who, key, None)
+        return str(outcome.answer["deployment"])
+
+    def request_for_activation(self, ref: VersionRef, who: Who, causation_id: str | None) -> str | None:
+        """The reconciler's: the intent to deploy what is to become active. None when it no longer is."""
+
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            version = self._version(unit, ref)
+            if version.state != "deploying":
+                return [], {"deployment": None}
+            connection = self._reading.connection_state(version.connection)
+            return self._request(unit, version, connection, "activation", who)
+
+        command = Command(name="request-deployment", body={"ref": str(ref)}, who=who)
+        answer = self._door.run(command, decide, causation_id=causation_id).answer["deployment"]
+        return None if answer is None else str(answer)
+
+    def _request(
+        self, unit: Unit, version: VersionState, connection: ConnectionState, purpose: str, who: Who
+    ) -> tuple[Sequence[NewEvent], dict[str, object]]:
+        mine = self._log.deployments(DeploymentQuery(model=version.model, version=version.version))
+        existing = deploying.usable(mine)
+        if existing is not None:
+            return [], {"deployment": existing.id}
+        model = self._model(unit, version.model)
+        price = self.price(connection)
+        running = self._log.deployments(DeploymentQuery(model=version.model, live=True))
+        deploying.check_budget(Policy.of(model.policy), price, running, version.model)
+        events = deploying.request(version, mine, registry=self.registry_id(), price=price, purpose=purpose, who=who)
+        for event in events:
+            unit.deployment(event.stream.partition(":")[2])
+        return events, {"deployment": events[0].stream.partition(":")[2]}
+
+    def undeploy(self, name_or_id: str, who: Who, key: str | None = None) -> str:
+        id = self._reading.deployment_state(name_or_id).id
+
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            deployment = self._deployment(unit, id)
+            version = unit.version(VersionRef(deployment.model, deployment.version))
+            others = self._log.deployments(DeploymentQuery(model=deployment.model, version=deployment.version))
+            return deploying.undeploy(deployment, version, others, who), {}
+
+        self._door.run(Command(name="undeploy", body={"id": id}, who=who, idempotency_key=key), decide)
+        return id
+
+    def attach(self, ref: VersionRef, name_or_id: str, who: Who, key: str | None = None) -> str:
+        """Take over a deployment that exists, after checking that it serves this version's artifact."""
+        version = self._reading.version_state(ref)
+        connection = self._reading.connection_state(version.connection)
+        for one in self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number, live=True)):
+            if name_or_id in {one.id, one.name, one.provider_id}:
+                return one.id
+        report = self._attachable(self._providers.of(connection), version, name_or_id)
+
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            events = deploying.attach(
+                self._version(unit, ref),
+                name=report.name,
+                provider_id=report.id,
+                endpoint=report.endpoint,
+                price=self.price(connection, report),
+                billed_from=report.created_at or self._clock(),
+                who=who,
+            )
+            return events, {"deployment": events[0].stream.partition(":")[2]}
+
+        outcome = self._run("attach", ref, decide, who, key, None)
+        return str(outcome.answer["deployment"])
+
+    def _attachable(self, provider: Provider, version: VersionState, name_or_id: str) -> DeploymentReport:
+        if provider.capabilities.serving == "none":
+            raise RefusedError(f"{version.provider} has no deployments to attach", state=version.state)
+        with provider_errors():
+            report = provider.deployments.get(name_or_id)
+        if report is None:
+            raise NotFoundError(f"connection {version.connection!r} has no deployment {name_or_id!r}")
+        if report.artifact_id != version.artifact_id:
+            raise RefusedError(
+                f"{report.name} serves {report.artifact_id or 'something unknown'},"
+                f" not {ref_of(version)}'s {version.artifact_id}",
+                state=version.state,
+            )
+        if report.outcome != "serving":
+            raise RefusedError(f"{report.name} is {report.status}: only one that serves can be attached")
+        return report
+
+    # What commands share
+
+    def registry_id(self) -> str:
+        """Part of every name that is given to something at a provider."""
+        state = self._log.registry()
+        assert state.registry is not None
+        return state.registry
+
+    def price(self, connection: ConnectionState, report: DeploymentReport | None = None) -> ev.Price:
+        from decimal import Decimal
+
+        settings = connection.settings
+        units = settings.get("model_units", 1) if connection.provider == "bedrock" else 1
+        sku = report.sku if report and report.sku else settings.get("sku", settings.get("serving"))
+        return hourly_price(
+            self._log.registry().prices,
+            provider=connection.provider,
+            sku=str(sku) if sku else None,
+            units=report.hourly_units if report and report.hourly_units else Decimal(str(units)),
+            now=self._clock(),
+        )
+
+    def _run(  # noqa: PLR0917
+        self,
+        name: str,
+        ref: VersionRef,
+        decide: object,
+        who: Who,
+        key: str | None,
+        expected: Mapping[str, int] | None,
+    ) -> Outcome:
+        command = Command(
+            name=name,
+            body={"ref": str(ref), "reason": who.reason},
+            who=who,
+            idempotency_key=key,
+            expected=expected or {},
+        )
+        return self._door.run(command, decide)  # type: ignore[arg-type]
+
+    def _connection(self, unit: Unit, name: str) -> ConnectionState:
+        state = unit.connection(name)
+        return state if state is not None and not state.removed else self._reading.connection_state(name)
+
+    def _model(self, unit: Unit, name: str) -> ModelState:
+        return unit.model(name) or self._reading.model_state(name)
+
+    def _version(self, unit: Unit, ref: VersionRef) -> VersionState:
+        return unit.version(ref) or self._reading.version_state(ref)
+
+    def _deployment(self, unit: Unit, id: str) -> DeploymentState:
+        return unit.deployment(id) or self._reading.deployment_state(id)
+
+    def _keep_code(self, code: Path | None) -> ev.DataRef | None:
+        """A copy of the user's own training code by digest, so that a retry runs what was asked for."""
+        import hashlib
+
+        if code is None:
+            return None
+        try:
+            text = code.read_bytes()
+        except OSError as error:
+            raise BadInputError(f"{code}: {error.strerror}", field="code") from error
+        digest = hashlib.sha256(text).hexdigest()
+        kept = self.home / "code" / f"{digest}.py"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            temporary = kept.with_suffix(".tmp")
+            temporary.write_bytes(text)
+            temporary.replace(kept)
+        return ev.DataRef(sha256=digest, rows=text.count(b"\n"), name=code.name, path=f"code/{digest}.py")
+
+
+@contextmanager
+def provider_errors() -> Iterator[None]:
+    """A provider's answer to something that a person asked for, as what the person is told."""
+    try:
+        yield
+    except RejectedError as refusal:
+        raise BadInputError(refusal.message) from refusal
+    except ProviderUnavailableError as error:
+        raise UnavailableError(error.message, retry_after_s=error.retry_after_s) from error
+    except ProviderError as error:
+        raise UnavailableError(f"{error.message} ({error.operation}: outcome unknown)") from error
+
+
+def training_request(home: Path, version: VersionState, registry: str) -> TrainingRequest:
+    """What the provider is asked for, from the version's record alone."""
+    ref = ref_of(version)
+    name = version.job_name or resource_name(registry, ref, version.attempt)
+    assert version.train is not None
+    assert version.base_model is not None
+    return TrainingRequest(
+        name=name,
+        token=version.job_token or name,
+        model=version.model,
+        version=version.version,
+        base_model=version.base_model,
+        train=_data_set_of(home, version.train),
+        validation=_data_set_of(home, version.validation) if version.validation else None,
+        method=version.method,
+        hyperparameters=version.hyperparameters,
+        code=home / str(version.code["path"]) if version.code else None,
+        tags={"tenure": registry, "tenure-version": str(ref)},
+    )
+
+
+def _data_set(home: Path, data: ev.DataRef) -> DataSet:
+    return DataSet(path=home / str(data.path), sha256=data.sha256, rows=data.rows, tokens=data.tokens)
+
+
+def _data_set_of(home: Path, data: Mapping[str, object]) -> DataSet:
+    tokens = data["tokens"]
+    return DataSet(
+        path=home / str(data["path"]),
+        sha256=str(data["sha256"]),
+        rows=int(str(data["rows"])),
+        tokens=None if tokens is None else int(str(tokens)),
+    )
+
+
+def _ref(outcome: Outcome) -> VersionRef:
+    return VersionRef(str(outcome.answer["model"]), int(str(outcome.answer["version"])))

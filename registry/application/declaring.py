@@ -1,0 +1,171 @@
+"""Connections, models, policies, prices and the scheduler from a TOML file: `tenure apply`. Repeatable; touches only
+what the file names."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from registry.application.ports import Clock, EventLog, Providers
+from registry.application.prices import check_price
+from registry.application.unit import Command, Door, Unit
+from registry.application.views import ChangeView, to_json
+from registry.domain import events as ev
+from registry.domain.errors import BadInputError, NotFoundError, RefusedError
+from registry.domain.events import Json, NewEvent
+from registry.domain.ids import check_name, connection_stream, model_stream, registry_stream
+from registry.domain.policy import Policy, SchedulerSettings
+from registry.domain.states import ConnectionState, RegistryState
+from registry.domain.versions import Who
+
+SECTIONS = ("connections", "models", "prices", "scheduler")
+
+
+def read_toml(path: Path) -> Json:
+    """Raises BadInputError naming the file and what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}", field="file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not TOML: {error}", field="file") from error
+
+
+class Declaring:
+    def __init__(self, *, log: EventLog, clock: Clock, providers: Providers, door: Door) -> None:
+        self._log = log
+        self._clock = clock
+        self._providers = providers
+        self._door = door
+
+    def apply(self, document: Mapping[str, object], who: Who, *, plan: bool) -> list[ChangeView]:
+        """All of it or nothing: one append. With `plan`, only says what would change."""
+        for key in document:
+            if key not in SECTIONS:
+                raise BadInputError(f"{key!r} is not a section; known: {', '.join(SECTIONS)}", field=key)
+        changes: list[ChangeView] = []
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            changes.clear()
+            events: list[NewEvent] = []
+            for name, settings in _tables(document, "connections").items():
+                events += self._connection(unit, name, settings, who, changes)
+            for name, table in _tables(document, "models").items():
+                events += self._model(unit, name, table, who, changes)
+            events += self._registry(unit, document, who, changes)
+            return ([] if plan else events), {}
+
+        self._door.run(Command(name="apply", body=document, who=who), decide)
+        return changes
+
+    def declare_connection(self, name: str, settings: Mapping[str, object], who: Who) -> None:
+        self.apply({"connections": {name: settings}}, who, plan=False)
+
+    def set_policy(self, model: str, policy: Mapping[str, object], who: Who) -> None:
+        self.apply({"models": {model: {"policy": policy}}}, who, plan=False)
+
+    def remove_connection(self, name: str, who: Who) -> None:
+        """Refused while anything at it may be billed or is under way: it would go unseen."""
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            state = unit.connection(name)
+            if state is None:
+                raise NotFoundError(f"there is no connection {name!r}")
+            if state.removed:
+                return [], {}
+            motion = self._log.motion()
+            used = [one.id for one in motion.deployments if one.connection == name]
+            used += [f"{one.model}@{one.version}" for one in motion.versions if one.connection == name]
+            if used:
+                raise RefusedError(f"connection {name!r} is in use by {', '.join(sorted(set(used))[:5])}")
+            return [who.says(connection_stream(name), ev.ConnectionRemoved(connection=name))], {}
+
+        self._door.run(Command(name="remove-connection", body={"name": name}, who=who), decide)
+
+    def _connection(
+        self, unit: Unit, name: str, written: Mapping[str, object], who: Who, changes: list[ChangeView]
+    ) -> list[NewEvent]:
+        check_name(name, "connection")
+        settings = dict(written)
+        provider = settings.pop("provider", None)
+        if not isinstance(provider, str):
+            raise BadInputError(f"connections.{name} needs provider", field=f"connections.{name}.provider")
+        kept = cast("Json", to_json(settings))
+        try:
+            self._providers.of(ConnectionState(name=name, provider=provider, settings=kept))
+        except BadInputError as error:
+            raise BadInputError(f"connections.{name}: {error.message}", field=error.field, hint=error.hint) from error
+        state = unit.connection(name)
+        subject = f"connection {name}"
+        if state is None or state.removed:
+            changes.append(ChangeView(kind="add", subject=subject, detail=provider))
+            payload = ev.ConnectionDeclared(connection=name, provider=provider, settings=kept)
+            return [who.says(connection_stream(name), payload)]
+        if state.provider != provider:
+            raise RefusedError(
+                f"connections.{name}.provider cannot change from {state.provider} to {provider}:"
+                " versions were made with it",
+                hint="declare it under another name",
+            )
+        if state.settings == kept:
+            changes.append(ChangeView(kind="same", subject=subject, detail=provider))
+            return []
+        differing = sorted(key for key in {*state.settings, *kept} if state.settings.get(key) != kept.get(key))
+        changes.append(ChangeView(kind="change", subject=subject, detail=", ".join(differing)))
+        changed = ev.ConnectionChanged(connection=name, provider=provider, settings=kept)
+        return [who.says(connection_stream(name), changed)]
+
+    def _model(
+        self, unit: Unit, name: str, table: Mapping[str, object], who: Who, changes: list[ChangeView]
+    ) -> list[NewEvent]:
+        check_name(name, "model")
+        for key in table:
+            if key != "policy":
+                raise BadInputError(f"models.{name}.{key} is not known; known: policy", field=key)
+        policy = cast("Json", table.get("policy", {}))
+        Policy.of(policy)
+        state = unit.model(name)
+        events = [] if state else [who.says(model_stream(name), ev.ModelDeclared(model=name))]
+        before = state.policy if state else {}
+        kind = "add" if state is None else "same"
+        if "policy" in table and dict(before) != dict(policy):
+            events.append(who.says(model_stream(name), ev.PolicyChanged(model=name, policy=dict(policy))))
+            kind = "add" if state is None else "change"
+        detail = ", ".join(sorted(key for key in {*before, *policy} if before.get(key) != policy.get(key)))
+        changes.append(ChangeView(kind=kind, subject=f"model {name}", detail=detail))
+        return events
+
+    def _registry(
+        self, unit: Unit, document: Mapping[str, object], who: Who, changes: list[ChangeView]
+    ) -> list[NewEvent]:
+        events: list[NewEvent] = []
+        if "scheduler" not in document and "prices" not in document:
+            return events
+        state = unit.registry() or RegistryState()
+        if "scheduler" in document:
+            settings = cast("Json", document["scheduler"])
+            SchedulerSettings.of(settings)
+            same = dict(state.scheduler) == dict(settings)
+            changes.append(ChangeView(kind="same" if same else "change", subject="scheduler", detail=""))
+            if not same:
+                events.append(who.says(registry_stream(), ev.SchedulerConfigured(settings=dict(settings))))
+        if "prices" in document:
+            prices = tuple(check_price(one) for one in cast("list[Json]", document["prices"]))
+            same = [dict(one) for one in state.prices] == [dict(one) for one in prices]
+            detail = f"{len(prices)} entries"
+            changes.append(ChangeView(kind="same" if same else "change", subject="prices", detail=detail))
+            if not same:
+                events.append(who.says(registry_stream(), ev.PricesChanged(prices=prices)))
+        return events
+
+
+def _tables(document: Mapping[str, object], section: str) -> Mapping[str, Mapping[str, object]]:
+    tables = document.get(section, {})
+    if not isinstance(tables, Mapping) or not all(
+        isinstance(one, Mapping)
+        for one in tables.values()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    ):
+        raise BadInputError(f"[{section}] holds tables: write [{section}.NAME]", field=section)
+    return cast("Mapping[str, Mapping[str, object]]", tables)

@@ -1,0 +1,438 @@
+"""Questions, answered as views. Every read that shows state takes `at`, a position, and answers from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from registry.application.ports import Clock, DeploymentQuery, EventLog, VersionQuery
+from registry.application.views import (
+    ArtifactView,
+    AuditView,
+    BilledDeploymentView,
+    ConnectionView,
+    DeploymentView,
+    EventView,
+    IntervalView,
+    JobView,
+    MetricView,
+    ModelView,
+    TrainingCostView,
+    VersionView,
+)
+from registry.domain import ledger
+from registry.domain.deploying import GONE
+from registry.domain.errors import BadInputError, NotFoundError
+from registry.domain.events import Json
+from registry.domain.ids import VersionRef, check_name, deployment_stream, model_stream, parse_ref, version_stream
+from registry.domain.policy import policy_json
+from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
+from registry.domain.versions import legal, ref_of
+
+MOVING = frozenset({"queued", "training", "deploying"})
+AsOf = str | int | datetime | None
+
+
+class Reading:
+    """All questions. `as_of` is a position (an integer), an ISO 8601 time, or None for now."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    def position(self, as_of: AsOf) -> int | None:
+        """Raises BadInputError for what is neither a position nor a time."""
+        if as_of is None:
+            return None
+        if isinstance(as_of, str):
+            as_of = _parse_as_of(as_of)
+        if isinstance(as_of, int):
+            if as_of < 0:
+                raise BadInputError(f"as_of = {as_of} is not a position", field="as_of")
+            return as_of
+        if as_of.tzinfo is None:
+            raise BadInputError("as_of is a time without a zone: write 2026-11-22T20:10:00Z", field="as_of")
+        return self._log.position_at(as_of)
+
+    # Models and versions
+
+    def models(self, as_of: AsOf = None) -> list[ModelView]:
+        at = self.position(as_of)
+        moving: dict[str, list[str]] = {}
+        for version in self._log.versions(VersionQuery(states=MOVING, order="oldest"), at=at).items:
+            moving.setdefault(version.model, []).append(str(ref_of(version)))
+        return [_model_view(one, tuple(moving.get(one.name, ()))) for one in self._log.models(at=at)]
+
+    def model(self, name: str, as_of: AsOf = None) -> ModelView:
+        at = self.position(as_of)
+        state = self.model_state(name, at)
+        moving = self._log.versions(VersionQuery(model=name, states=MOVING, order="oldest"), at=at).items
+        return _model_view(state, tuple(str(ref_of(one)) for one in moving))
+
+    def model_state(self, name: str, at: int | None = None) -> ModelState:
+        """Raises NotFoundError."""
+        check_name(name, "model")
+        state = self._log.model(name, at=at)
+        if state is None:
+            known = [one.name for one in self._log.models(at=at)]
+            raise NotFoundError(f"there is no model {name!r}", hint=_near(name, known, "models"))
+        return state
+
+    def version(self, ref: VersionRef, as_of: AsOf = None) -> VersionView:
+        at = self.position(as_of)
+        state = self.version_state(ref, at)
+        deployments = self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number), at=at)
+        return _version_view(state, deployments)
+
+    def version_state(self, ref: VersionRef, at: int | None = None) -> VersionState:
+        """Raises NotFoundError."""
+        state = self._log.version(ref, at=at)
+        if state is None:
+            model = self.model_state(ref.model, at)
+            hint = f"{ref.model} has versions 1 to {model.last_version}" if model.last_version else None
+            raise NotFoundError(f"there is no version {ref}", hint=hint)
+        return state
+
+    def versions(self, query: VersionQuery, as_of: AsOf = None) -> tuple[list[VersionView], str | None]:
+        """One page and the cursor of the next. A model that has no version yet gives an empty list."""
+        at = self.position(as_of)
+        if query.model is not None:
+            self.model_state(query.model, at)
+        page = self._log.versions(query, at=at)
+        deployments: dict[tuple[str, int], list[DeploymentState]] = {}
+        for one in self._log.deployments(DeploymentQuery(model=query.model), at=at):
+            deployments.setdefault((one.model, one.version), []).append(one)
+        views = [_version_view(one, deployments.get((one.model, one.version), ())) for one in page.items]
+        return views, page.next
+
+    # History and telemetry
+
+    def history(self, ref: str, as_of: AsOf = None, *, after: int = 0) -> list[EventView]:
+        """Of a model: its own events, its versions' and its deployments'. Of a version: its own and its deployments'."""
+        at = self.position(as_of)
+        streams = self.streams(ref, at)
+        return [EventView.of(event) for event in self._log.read(streams=streams, after=after, until=at)]
+
+    def streams(self, ref: str, at: int | None = None) -> list[str]:
+        model, number = parse_ref(ref)
+        if number is None:
+            self.model_state(model, at)
+            return [model_stream(model), *(one for one in self._log.model_streams(model) if one != f"model:{model}")]
+        version = VersionRef(model, number)
+        self.version_state(version, at)
+        mine = self._log.deployments(DeploymentQuery(model=model, version=number))
+        return [version_stream(version), *(deployment_stream(one.id) for one in mine)]
+
+    def metrics(self, ref: VersionRef) -> list[MetricView]:
+        self.version_state(ref)
+        return [
+            MetricView(
+                step=one.step,
+                name=one.name,
+                value=one.value,
+                epoch=one.epoch,
+                attempt=one.attempt,
+                recorded_at=one.recorded_at,
+            )
+            for one in self._log.metrics(ref)
+        ]
+
+    # Deployments and money
+
+    def deployments(
+        self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None
+    ) -> list[DeploymentView]:
+        at = self.position(as_of)
+        if model is not None:
+            self.model_state(model, at)
+        now = self._time(at)
+        views = [_deployment_view(one, now) for one in self._log.deployments(DeploymentQuery(model=model), at=at)]
+        return [one for one in views if billed is None or one.billed is billed]
+
+    def deployment(self, id: str, as_of: AsOf = None) -> DeploymentView:
+        at = self.position(as_of)
+        return _deployment_view(self.deployment_state(id, at), self._time(at))
+
+    def deployment_state(self, name_or_id: str, at: int | None = None) -> DeploymentState:
+        """By the registry's id, the provider's name, or its resource id. Raises NotFoundError."""
+        state = self._log.deployment(name_or_id, at=at) if name_or_id.startswith("dep_") else None
+        if state is not None:
+            return state
+        for one in reversed(self._log.deployments(DeploymentQuery(), at=at)):
+            if name_or_id in {one.name, one.provider_id}:
+                return one
+        raise NotFoundError(f"there is no deployment {name_or_id!r}", hint="tenure deployments shows those that are")
+
+    def audit(
+        self, *, from_: datetime | None = None, to: datetime | None = None, by: str | None = None, as_of: AsOf = None
+    ) -> AuditView:
+        """What was billed in [from_, to); by default everything so far."""
+        at = self.position(as_of)
+        end = to or self._time(at)
+        start = from_ or self._first(at, end)
+        if start > end:
+            raise BadInputError(f"--from {start.isoformat()} is after --to {end.isoformat()}", field="from")
+        entries = [
+            entry
+            for one in self._log.deployments(DeploymentQuery(), at=at)
+            if (entry := _billed(one, start, end)) is not None
+        ]
+        training = tuple(self._training_costs(start, end, at))
+        costs = [one.cost for one in entries] + [one.cost for one in training]
+        view = AuditView(
+            from_=start,
+            to=end,
+            currency=entries[0].deployment.currency if entries else "USD",
+            total=sum((one for one in costs if one is not None), Decimal(0)),
+            hourly_rate=sum(
+                (one.deployment.hourly_rate or Decimal(0) for one in entries if one.deployment.billed), Decimal(0)
+            ),
+            unpriced=sum(one is None for one in costs),
+            deployments=tuple(entries),
+            training=training,
+            groups=tuple(_groups(entries, training, by, self._connections())) if by else (),
+        )
+        return view
+
+    def _connections(self) -> dict[str, tuple[str, str]]:
+        return {str(ref_of(one)): (one.connection, one.provider) for one in self._log.versions(VersionQuery()).items}
+
+    def _training_costs(self, start: datetime, end: datetime, at: int | None) -> list[TrainingCostView]:
+        costs: list[TrainingCostView] = []
+        for one in self._log.versions(VersionQuery(order="oldest"), at=at).items:
+            if one.training_s is None and one.trained_tokens is None:
+                continue
+            trained_at = one.activation_requested_at or one.changed_at or end
+            if not start <= trained_at <= end:
+                continue
+            local = one.provider == "huggingface"
+            quantity = Decimal(str(round(one.training_s or 0, 3))) if local else Decimal(one.trained_tokens or 0)
+            costs.append(
+                TrainingCostView(
+                    version=str(ref_of(one)),
+                    quantity=quantity,
+                    unit="device-second" if local else "token",
+                    price=Decimal("0.00") if local else None,
+                    cost=Decimal("0.00") if local else one.training_cost,
+                    currency=one.training_currency or "USD",
+                    trained_at=trained_at,
+                )
+            )
+        return costs
+
+    # Connections
+
+    def connections(self, as_of: AsOf = None) -> list[ConnectionView]:
+        found = self._log.connections(at=self.position(as_of))
+        return [_connection_view(one) for one in found if not one.removed]
+
+    def connection_state(self, name: str) -> ConnectionState:
+        """Raises NotFoundError."""
+        state = self._log.connection(name)
+        if state is None or state.removed:
+            known = [one.name for one in self._log.connections() if not one.removed]
+            raise NotFoundError(f"there is no connection {name!r}", hint=_near(name, known, "connections"))
+        return state
+
+    def _time(self, at: int | None) -> datetime:
+        """The time of a position: of its event, so that an answer about the past stays what it is."""
+        if at is None:
+            return self._clock()
+        event = next(iter(self._log.read(after=at - 1, until=at)), None) if at else None
+        return event.recorded_at if event else self._clock()
+
+    def _first(self, at: int | None, end: datetime) -> datetime:
+        event = next(iter(self._log.read(limit=1, until=at)), None)
+        return min(event.recorded_at, end) if event else end
+
+
+def _parse_as_of(text: str) -> int | datetime:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInputError(
+            f"as_of = {text!r} is neither a position (an integer) nor an ISO 8601 time", field="as_of"
+        ) from None
+    return time if time.tzinfo else time.astimezone()
+
+
+def _near(name: str, known: list[str], what: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there are: {', '.join(sorted(known)[:20])}" if known else f"there are no {what} yet"
+
+
+def _model_view(state: ModelState, moving: tuple[str, ...]) -> ModelView:
+    assert state.created_at is not None
+    return ModelView(
+        model=state.name,
+        active=f"{state.name}@{state.active}" if state.active else None,
+        versions=state.last_version,
+        moving=moving,
+        policy=policy_json(state.policy),
+        created_at=state.created_at,
+        created_by=state.created_by,
+        stream_version=state.stream_version,
+    )
+
+
+def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -> VersionView:
+    live = [one for one in deployments if one.state not in GONE]
+    assert state.created_at is not None
+    assert state.changed_at is not None
+    return VersionView(
+        model=state.model,
+        version=state.version,
+        ref=str(ref_of(state)),
+        state=state.state,
+        active=state.state == "active" or state.reactivating,
+        connection=state.connection,
+        provider=state.provider,
+        base_model=state.base_model,
+        method=state.method,
+        hyperparameters=state.hyperparameters,
+        job=JobView(id=state.job_id, status=state.job_status) if state.job_id else None,
+        artifact=ArtifactView(id=state.artifact_id, digest=state.artifact_digest) if state.artifact_id else None,
+        deployments=tuple(one.id for one in live),
+        dataset={"train": state.train, "validation": state.validation} if state.train else None,
+        metrics=state.metrics,
+        error=state.error,
+        attempt=state.attempt,
+        approvals=state.approvals,
+        legal=legal(state),
+        created_at=state.created_at,
+        created_by=state.created_by,
+        changed_at=state.changed_at,
+        activated_at=state.activated_at,
+        retired_at=state.retired_at,
+        stream_version=state.stream_version,
+    )
+
+
+def _deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
+    assert state.requested_at is not None
+    since = state.billed_from or state.maybe_billed_from
+    spans = ledger.intervals(state, from_=since, to=now) if since and since < now else []
+    return DeploymentView(
+        id=state.id,
+        model=state.model,
+        version=state.version,
+        ref=f"{state.model}@{state.version}",
+        connection=state.connection,
+        provider=state.provider,
+        provider_id=state.provider_id,
+        name=state.name,
+        state=state.state,
+        billed=ledger.billed_now(state),
+        billed_from=since,
+        billed_to=state.billed_to,
+        hourly_rate=state.hourly,
+        currency=state.currency,
+        cost_to_date=ledger.cost(state.hourly, spans),
+        requested_at=state.requested_at,
+        requested_by=state.requested_by,
+        reason=state.reason,
+        attached=state.attached,
+        endpoint=state.endpoint,
+        error=state.error,
+        stream_version=state.stream_version,
+    )
+
+
+def _connection_view(state: ConnectionState) -> ConnectionView:
+    assert state.declared_at is not None
+    return ConnectionView(
+        name=state.name,
+        provider=state.provider,
+        settings=state.settings,
+        fine_tuning=state.settings.get("fine_tuning", True) is True,
+        error=state.error,
+        declared_at=state.declared_at,
+        stream_version=state.stream_version,
+    )
+
+
+def _billed(state: DeploymentState, start: datetime, end: datetime) -> BilledDeploymentView | None:
+    spans = ledger.intervals(state, from_=start, to=end)
+    if not spans:
+        return None
+    return BilledDeploymentView(
+        deployment=_deployment_view(state, end),
+        intervals=tuple(
+            IntervalView(
+                from_=one.from_,
+                to=one.to,
+                known=one.known,
+                hourly_rate=state.hourly,
+                cost=ledger.cost(state.hourly, [one]),
+            )
+            for one in spans
+        ),
+        cost=ledger.cost(state.hourly, spans),
+    )
+
+
+GROUPS = ("model", "provider", "connection", "day")
+
+
+def _groups(
+    entries: list[BilledDeploymentView],
+    training: tuple[TrainingCostView, ...],
+    by: str,
+    owners: Mapping[str, tuple[str, str]],
+) -> list[Json]:
+    """Cost by one dimension. Raises BadInputError for a dimension that does not exist."""
+    if by not in GROUPS:
+        raise BadInputError(f"--by {by!r} is not one of {', '.join(GROUPS)}", field="by")
+    sums: dict[str, dict[str, Decimal]] = {}
+
+    def add(key: str, kind: str, amount: Decimal | None) -> None:
+        group = sums.setdefault(key, {"serving": Decimal(0), "training": Decimal(0), "unpriced": Decimal(0)})
+        if amount is None:
+            group["unpriced"] += 1
+        else:
+            group[kind] += amount
+
+    for entry in entries:
+        one = entry.deployment
+        if by == "day":
+            for day, amount in _days(entry):
+                add(day, "serving", amount)
+        else:
+            add({"model": one.model, "provider": one.provider, "connection": one.connection}[by], "serving", entry.cost)
+    for cost in training:
+        connection, provider = owners.get(cost.version, ("", ""))
+        model = cost.version.rpartition("@")[0]
+        day = cost.trained_at.date().isoformat()
+        add({"model": model, "provider": provider, "connection": connection, "day": day}[by], "training", cost.cost)
+    return [
+        {
+            by: key,
+            "serving": one["serving"],
+            "training": one["training"],
+            "cost": one["serving"] + one["training"],
+            "unpriced": int(one["unpriced"]),
+        }
+        for key, one in sorted(sums.items())
+    ]
+
+
+def _days(entry: BilledDeploymentView) -> list[tuple[str, Decimal | None]]:
+    """The cost of a deployment, day by day in UTC."""
+    from datetime import timedelta
+
+    days: list[tuple[str, Decimal | None]] = []
+    for span in entry.intervals:
+        at = span.from_
+        while at < span.to:
+            midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            part = ledger.Interval(from_=at, to=min(midnight, span.to), known=span.known)
+            days.append((at.date().isoformat(), ledger.cost(span.hourly_rate, [part])))
+            at = midnight
+    return days

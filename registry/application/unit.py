@@ -1,0 +1,163 @@
+"""One command as a unit: what it read, with the versions it read, so that its append is conditional on all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from registry.application.ports import Appended, EventLog, Idempotency
+from registry.application.views import to_json
+from registry.domain import events as ev
+from registry.domain.errors import ConflictError, IdempotencyConflictError
+from registry.domain.events import NewEvent
+from registry.domain.ids import (
+    VersionRef,
+    connection_stream,
+    deployment_stream,
+    model_stream,
+    registry_stream,
+    version_stream,
+)
+from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, VersionState
+from registry.domain.versions import Who
+
+ATTEMPTS_MAX = 20
+"""How often a command is decided again because somebody else changed a stream first."""
+
+
+class Unit:
+    """Loads states and remembers each stream's version; `expected` is what the append is conditional on."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.expected: dict[str, int] = {}
+
+    def _load(self, stream: str) -> object:
+        state = self._log.load(stream)
+        self.expected[stream] = state.stream_version if state else 0
+        return state
+
+    def model(self, name: str) -> ModelState | None:
+        return cast("ModelState | None", self._load(model_stream(name)))
+
+    def version(self, ref: VersionRef) -> VersionState | None:
+        return cast("VersionState | None", self._load(version_stream(ref)))
+
+    def deployment(self, id: str) -> DeploymentState | None:
+        return cast("DeploymentState | None", self._load(deployment_stream(id)))
+
+    def connection(self, name: str) -> ConnectionState | None:
+        return cast("ConnectionState | None", self._load(connection_stream(name)))
+
+    def registry(self) -> RegistryState | None:
+        return cast("RegistryState | None", self._load(registry_stream()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is asked, by whom. `body` is digested, so that a repeated key with another body is noticed.
+
+    `expected`: stream versions that the caller insists on (If-Match).
+    """
+
+    name: str
+    body: Mapping[str, object]
+    who: Who
+    idempotency_key: str | None = None
+    expected: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def fingerprint(self) -> str:
+        text = json.dumps([self.name, to_json(self.body)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`answer` is what a repetition with the same key is given; `repeated` tells that this was one."""
+
+    answer: Mapping[str, object]
+    repeated: bool = False
+    appended: Appended | None = None
+
+
+Decision = Callable[[Unit], tuple[Sequence[NewEvent], Mapping[str, object]]]
+
+
+class Door:
+    """Where every command goes through: load, decide, append; decided again when somebody was faster."""
+
+    def __init__(self, log: EventLog, registry_id: Callable[[], str]) -> None:
+        self._log = log
+        self._registry_id = registry_id
+
+    def run(self, command: Command, decide: Decision, *, causation_id: str | None = None) -> Outcome:
+        """Raises what `decide` raises, ConflictError for a caller's own expectation, IdempotencyConflictError."""
+        repeated = self._answered(command)
+        if repeated is not None:
+            return repeated
+        for attempt in range(ATTEMPTS_MAX):
+            unit = Unit(self._log)
+            events, answer = decide(unit)
+            try:
+                appended = self._append(command, unit, events, answer, causation_id)
+            except ConflictError as conflict:
+                if command.expected.get(conflict.stream) is not None or attempt == ATTEMPTS_MAX - 1:
+                    raise
+                continue
+            except IdempotencyConflictError:
+                repeated = self._answered(command)
+                if repeated is None:
+                    raise
+                return repeated
+            return Outcome(answer=answer, appended=appended)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _append(
+        self,
+        command: Command,
+        unit: Unit,
+        events: Sequence[NewEvent],
+        answer: Mapping[str, object],
+        causation_id: str | None,
+    ) -> Appended | None:
+        for stream, version in command.expected.items():
+            if unit.expected.get(stream, version) != version:
+                raise ConflictError(
+                    f"{stream} has changed: it is at {unit.expected[stream]}, not {version}",
+                    stream=stream,
+                    expected=version,
+                    actual=unit.expected[stream],
+                )
+        record = None
+        if command.idempotency_key is not None:
+            record = Idempotency(key=command.idempotency_key, fingerprint=command.fingerprint, answer=dict(answer))
+        if not events:
+            if record is not None:
+                return self._log.append([], expected={}, idempotency=record)
+            return None
+        first = self._first_event(unit, command.who) if self._log.head() == 0 else []
+        return self._log.append(
+            [*first, *events], expected=unit.expected, causation_id=causation_id, idempotency=record
+        )
+
+    def _first_event(self, unit: Unit, who: Who) -> list[NewEvent]:
+        """A home gets its identity with its first command, in the same append: looking at one writes nothing."""
+        if unit.registry() is not None:
+            return []
+        return [who.says(registry_stream(), ev.RegistryCreated(registry=self._registry_id()))]
+
+    def _answered(self, command: Command) -> Outcome | None:
+        if command.idempotency_key is None:
+            return None
+        before = self._log.answered(command.idempotency_key)
+        if before is None:
+            return None
+        if before.fingerprint != command.fingerprint:
+            raise IdempotencyConflictError(
+                f"the idempotency key {command.idempotency_key!r} was used for another command"
+            )
+        return Outcome(answer=before.answer, repeated=True)

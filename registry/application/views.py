@@ -1,0 +1,287 @@
+"""What questions are answered with: the shapes of REST and of `--json`, as frozen values. `as_json()` is that shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from registry.domain.events import Event, Json
+
+
+def iso(time: datetime) -> str:
+    """`2026-11-22T20:10:00.123456Z`"""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def to_json(value: object) -> object:
+    """Plain JSON values: times as ISO 8601 in UTC, money as decimal strings."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Decimal):
+        return money(value)
+    if isinstance(value, View):
+        return value.as_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: to_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, Sequence | set | frozenset):
+        return [to_json(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    return str(value)
+
+
+def money(amount: Decimal) -> str:
+    """A decimal string without an exponent: `1.70`, `0.0283`."""
+    return format(amount, "f")
+
+
+class View:
+    __slots__ = ()
+
+    def as_json(self) -> dict[str, object]:
+        return {one.name: to_json(getattr(self, one.name)) for one in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView(View):
+    id: str | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactView(View):
+    id: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionView(View):
+    """A version as DESIGN.md shows it in JSON. `legal` are the commands that would not be refused for its state."""
+
+    model: str
+    version: int
+    ref: str
+    state: str
+    active: bool
+    connection: str
+    provider: str
+    base_model: str | None
+    method: str
+    hyperparameters: Json
+    job: JobView | None
+    artifact: ArtifactView | None
+    deployments: tuple[str, ...]
+    dataset: Json | None
+    metrics: Json
+    error: str | None
+    attempt: int
+    approvals: tuple[str, ...]
+    legal: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    changed_at: datetime
+    activated_at: datetime | None
+    retired_at: datetime | None
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView(View):
+    """`versions`: how many numbers were given out. `moving`: versions that are queued, training or deploying."""
+
+    model: str
+    active: str | None
+    versions: int
+    moving: tuple[str, ...]
+    policy: Json
+    created_at: datetime
+    created_by: str
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentView(View):
+    """`hourly_rate`, `cost_to_date`: None where the price is unknown. `billed`: it may be billed right now."""
+
+    id: str
+    model: str
+    version: int
+    ref: str
+    connection: str
+    provider: str
+    provider_id: str | None
+    name: str
+    state: str
+    billed: bool
+    billed_from: datetime | None
+    billed_to: datetime | None
+    hourly_rate: Decimal | None
+    currency: str
+    cost_to_date: Decimal | None
+    requested_at: datetime
+    requested_by: str
+    reason: str | None
+    attached: bool
+    endpoint: str | None
+    error: str | None
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionView(View):
+    name: str
+    provider: str
+    settings: Json
+    fine_tuning: bool
+    error: str | None
+    declared_at: datetime
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView(View):
+    """The fields listed under Events in DESIGN.md."""
+
+    position: int
+    stream: str
+    stream_version: int
+    id: str
+    type: str
+    schema_version: int
+    recorded_at: datetime
+    actor: str
+    reason: str | None
+    correlation_id: str
+    causation_id: str | None
+    data: Json
+    hash: str
+
+    @classmethod
+    def of(cls, event: Event) -> EventView:
+        names = (one.name for one in dataclasses.fields(cls))
+        return cls(**{name: getattr(event, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricView(View):
+    step: int
+    name: str
+    value: float
+    epoch: float | None
+    attempt: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView(View):
+    """One thing the reconciler would do, did or could not do. `outcome`: planned | done | waiting | failed."""
+
+    action: str
+    subject: str
+    why: str
+    outcome: str = "planned"
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeView(View):
+    """One difference that `tenure apply` made, or with `--plan` would make. `kind`: add | change | same."""
+
+    kind: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView(View):
+    """One line of `tenure connections test` or `tenure doctor`."""
+
+    name: str
+    passed: bool
+    detail: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateView(View):
+    """What a fine-tune would take. `cost` is None where no price is known."""
+
+    train: Json
+    validation: Json | None
+    tokens: int | None
+    steps: int | None
+    duration_s: float | None
+    cost: Decimal | None
+    currency: str | None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalView(View):
+    """A span in which a deployment was billed. `known` is False where it may have been: counted all the same."""
+
+    from_: datetime
+    to: datetime
+    known: bool
+    hourly_rate: Decimal | None
+    cost: Decimal | None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "from": iso(self.from_),
+            "to": iso(self.to),
+            "known": self.known,
+            "hourly_rate": to_json(self.hourly_rate),
+            "cost": to_json(self.cost),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilledDeploymentView(View):
+    deployment: DeploymentView
+    intervals: tuple[IntervalView, ...]
+    cost: Decimal | None
+
+    def as_json(self) -> dict[str, object]:
+        return {**self.deployment.as_json(), "intervals": to_json(self.intervals), "cost": to_json(self.cost)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCostView(View):
+    """`quantity` of `unit`: tokens at the clouds, seconds of the device here."""
+
+    version: str
+    quantity: Decimal | None
+    unit: str
+    price: Decimal | None
+    cost: Decimal | None
+    currency: str
+    trained_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditView(View):
+    """What was billed from one time to another. `total` leaves out what has no known price: `unpriced` counts it."""
+
+    from_: datetime
+    to: datetime
+    currency: str
+    total: Decimal
+    hourly_rate: Decimal
+    unpriced: int
+    deployments: tuple[BilledDeploymentView, ...]
+    training: tuple[TrainingCostView, ...]
+    unknown: tuple[Json, ...] = ()
+    foreign: tuple[Json, ...] = ()
+    groups: tuple[Json, ...] = field(default=())
+    """With `by`: one entry for each model, provider, connection or day, with its cost."""
+
+    def as_json(self) -> dict[str, object]:
+        plain = {one.name: to_json(getattr(self, one.name)) for one in dataclasses.fields(self)}
+        return {"from": plain.pop("from_"), **plain}

@@ -1,0 +1,168 @@
+"""The composition root: the only place that chooses adapters and puts the parts together."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+from providers.errors import RejectedError
+from providers.ports import Connection, Provider, ProviderFactory
+from registry.application.commands import Commands
+from registry.application.declaring import Declaring
+from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
+from registry.application.reading import Reading
+from registry.application.unit import Door
+from registry.domain.errors import BadInputError
+from registry.domain.states import ConnectionState
+from registry.reconciler import Reconciler
+
+FACTORIES: Mapping[str, str] = {"huggingface": "providers.huggingface"}
+"""Provider -> the module whose `connect` opens it, imported when the first connection of its kind is opened."""
+
+
+class OpenProviders:
+    """`Providers`: one open door per connection, opened again when its settings change."""
+
+    def __init__(self, home: Path, *, registry_id: Callable[[], str], clock: Clock) -> None:
+        self._home = home
+        self._registry_id = registry_id
+        self._clock = clock
+        self._open: dict[str, tuple[object, Provider]] = {}
+
+    def of(self, connection: ConnectionState) -> Provider:
+        settings = (connection.provider, dict(connection.settings))
+        known = self._open.get(connection.name)
+        if known is not None and known[0] == settings:
+            return known[1]
+        provider = self._connect(connection)
+        self._open[connection.name] = (settings, provider)
+        return provider
+
+    def _connect(self, connection: ConnectionState) -> Provider:
+        module = FACTORIES.get(connection.provider)
+        if module is None:
+            raise BadInputError(
+                f"{connection.provider!r} is not a provider; known: {', '.join(FACTORIES)}", field="provider"
+            )
+        try:
+            connect = cast("ProviderFactory", importlib.import_module(module).connect)
+        except ImportError as error:
+            raise BadInputError(
+                f"connection {connection.name!r}: {connection.provider} is not installed ({error})",
+                hint=f"pip install 'tenure[{connection.provider}]'",
+            ) from error
+        settings = dict(connection.settings)
+        if connection.provider == "huggingface":
+            settings.setdefault("models", str(self._home / "models"))
+        opened = Connection(
+            name=connection.name,
+            provider=connection.provider,
+            settings=settings,
+            registry=self._registry_id(),
+            folder=self._home / "connections" / connection.name,
+        )
+        try:
+            return connect(opened, now=cast("Callable[[], datetime]", self._clock))
+        except RejectedError as refusal:
+            raise BadInputError(refusal.message) from refusal
+
+    def close(self) -> None:
+        for _, provider in self._open.values():
+            provider.close()
+        self._open.clear()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """All parts of one registry, put together."""
+
+    home: Path
+    clock: Clock
+    log: EventLog
+    tools: LogTools
+    reading: Reading
+    commands: Commands
+    declaring: Declaring
+    providers: Providers
+    reconciler: Reconciler
+
+    def close(self) -> None:
+        """Finish what was acknowledged and release the home. May be repeated."""
+        self.providers.close()
+        self.log.close()
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def compose(
+    home: Path,
+    log: EventLog,
+    *,
+    clock: Clock,
+    jitter: Callable[[], float],
+    new_registry_id: Callable[[], str],
+    data: TrainingData,
+    providers: Providers | None = None,
+) -> Registry:
+    """Put the parts together around a log; the log is also its own tools where it has them."""
+    fresh_id = new_registry_id()
+
+    def registry_id() -> str:
+        return log.registry().registry or fresh_id
+
+    providers = providers or OpenProviders(home, registry_id=registry_id, clock=clock)
+    door = Door(log, registry_id)
+    reading = Reading(log, clock)
+    commands = Commands(log=log, clock=clock, providers=providers, data=data, reading=reading, door=door, home=home)
+    reconciler = Reconciler(log=log, clock=clock, providers=providers, commands=commands, door=door, jitter=jitter)
+    return Registry(
+        home=home,
+        clock=clock,
+        log=log,
+        tools=cast("LogTools", log),
+        reading=reading,
+        commands=commands,
+        declaring=Declaring(log=log, clock=clock, providers=providers, door=door),
+        providers=providers,
+        reconciler=reconciler,
+    )
+
+
+def open_home(home: Path, *, clock: Clock | None = None, ids: Ids | None = None) -> Registry:
+    """The registry of a home on this machine. Raises HomeInUseError naming the process that has it."""
+    from registry import system
+    from registry.store import open_log
+
+    clock = clock or system.now
+    log = open_log(home, clock=clock, ids=ids or system.TimeOrderedIds())
+    return compose(
+        home,
+        log,
+        clock=clock,
+        jitter=system.jitter,
+        new_registry_id=system.short_id,
+        data=_LateTrainingData(home),
+    )
+
+
+class _LateTrainingData:
+    """Imports the reader of training data when the first data set is given."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def prepare(self, source: DataSource, *, rows_min: int) -> CheckedData:
+        from registry.store.training_data import HomeTrainingData
+
+        return HomeTrainingData(self._home).prepare(source, rows_min=rows_min)

@@ -1,0 +1,204 @@
+"""Decisions about deployments. Pure; asking again for what is already so gives no events."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from registry.domain import events as ev
+from registry.domain.errors import RefusedError
+from registry.domain.events import NewEvent
+from registry.domain.ids import DeploymentId, deployment_stream, resource_name
+from registry.domain.policy import Policy
+from registry.domain.states import DeploymentState, VersionState
+from registry.domain.versions import Who, lose, ref_of
+from statemachine import DEPLOYMENT, IllegalMoveError, move
+
+GONE = frozenset({"deleted", "lost"})
+"""States in which the registry believes that nothing is billed."""
+USABLE = frozenset({"requested", "provisioning", "serving"})
+DEPLOYABLE = frozenset({"trained", "deploying", "active", "retired"})
+
+
+def deployment_id(name: str) -> DeploymentId:
+    """Made of the deterministic name, so that two commands that race make one deployment."""
+    return DeploymentId("dep_" + hashlib.sha256(name.encode()).hexdigest()[:16])
+
+
+def usable(deployments: Iterable[DeploymentState]) -> DeploymentState | None:
+    """The deployment of a version that serves, or will; one that serves is preferred, then the oldest."""
+    live = [one for one in deployments if one.state in USABLE]
+    return min(live, key=lambda one: one.state != "serving", default=None)
+
+
+def request(
+    version: VersionState,
+    deployments: Iterable[DeploymentState],
+    *,
+    registry: str,
+    price: ev.Price,
+    purpose: str,
+    who: Who,
+) -> list[NewEvent]:
+    """The intent to deploy a version, with the highest price that it may cost. `deployments`: all it ever had."""
+    existing = list(deployments)
+    if usable(existing) is not None:
+        return []
+    if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
+        raise RefusedError(
+            f"{ref_of(version)} is {version.state}: there is nothing to deploy",
+            state=version.state,
+            hint="a version can be deployed once it is trained",
+        )
+    attempt = max((one.attempt for one in existing), default=0) + 1
+    name = resource_name(registry, ref_of(version), attempt)
+    id = deployment_id(name)
+    payload = ev.DeploymentRequested(
+        deployment=id,
+        model=version.model,
+        version=version.version,
+        connection=version.connection,
+        provider=version.provider,
+        name=name,
+        token=name,
+        attempt=attempt,
+        artifact=ev.ArtifactRef(id=version.artifact_id, digest=version.artifact_digest),
+        price=price,
+        purpose=purpose,
+    )
+    return [who.says(deployment_stream(id), payload)]
+
+
+def check_budget(policy: Policy, price: ev.Price, running: Iterable[DeploymentState], model: str) -> None:
+    """Refuse what would take a model above its hourly limit, counting what is already running.
+
+    An unknown price is refused under a limit: nobody can say that it fits.
+    """
+    if policy.max_hourly_cost is None:
+        return
+    if price.hourly is None and price.source != "not billed":
+        raise RefusedError(
+            f"{model} has max_hourly_cost = {policy.max_hourly_cost} and the price of this deployment is unknown",
+            hint="add a [[prices]] entry and run tenure apply",
+        )
+    spent = sum((one.hourly or Decimal(0) for one in running if one.state not in GONE), Decimal(0))
+    if spent + (price.hourly or Decimal(0)) > policy.max_hourly_cost:
+        raise RefusedError(
+            f"{model} runs at {spent} {price.currency} an hour; another {price.hourly} would exceed"
+            f" max_hourly_cost = {policy.max_hourly_cost}",
+            hint="delete a deployment (tenure deployments --billed), or raise the limit with tenure apply",
+        )
+
+
+def attach(  # noqa: PLR0913
+    version: VersionState,
+    *,
+    name: str,
+    provider_id: str,
+    endpoint: str | None,
+    price: ev.Price,
+    billed_from: datetime,
+    who: Who,
+) -> list[NewEvent]:
+    """Take over a deployment that exists, after the provider showed that it serves this version's artifact."""
+    if version.state not in DEPLOYABLE or version.artifact_id is None:
+        raise RefusedError(f"{ref_of(version)} is {version.state}: nothing can be attached to it", state=version.state)
+    id = deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{billed_from.isoformat()}")
+    payload = ev.DeploymentAttached(
+        deployment=id,
+        model=version.model,
+        version=version.version,
+        connection=version.connection,
+        provider=version.provider,
+        name=name,
+        provider_id=provider_id,
+        artifact=ev.ArtifactRef(id=version.artifact_id, digest=version.artifact_digest),
+        price=price,
+        billed_from=billed_from,
+        endpoint=endpoint,
+    )
+    return [who.says(deployment_stream(id), payload)]
+
+
+def accepted(deployment: DeploymentState, *, provider_id: str, billed_from: datetime, who: Who) -> list[NewEvent]:
+    if deployment.provider_id == provider_id and deployment.billed_from is not None:
+        return []
+    if deployment.state == "requested":
+        _check(deployment, "accept")
+    since = min(billed_from, deployment.maybe_billed_from or billed_from)
+    return [_says(deployment, ev.DeploymentAccepted(provider_id=provider_id, billed_from=since), who)]
+
+
+def outcome_unknown(deployment: DeploymentState, *, called_at: datetime, error: str, who: Who) -> list[NewEvent]:
+    if deployment.outcome_unknown:
+        return []
+    return [_says(deployment, ev.DeploymentOutcomeUnknown(called_at=called_at, error=error), who)]
+
+
+def serving(deployment: DeploymentState, *, endpoint: str | None, who: Who) -> list[NewEvent]:
+    if deployment.state == "serving":
+        return []
+    _check(deployment, "serve")
+    return [_says(deployment, ev.DeploymentServing(endpoint=endpoint), who)]
+
+
+def failed(deployment: DeploymentState, *, error: str, exists: bool, who: Who) -> list[NewEvent]:
+    """`exists`: the provider may still have it; then it is deleted and verified like any other."""
+    if deployment.state == "failed":
+        return []
+    _check(deployment, "fail")
+    return [_says(deployment, ev.DeploymentFailed(error=error, exists=exists), who)]
+
+
+def lost(
+    deployment: DeploymentState, version: VersionState | None, *, last_seen_at: datetime | None, who: Who
+) -> list[NewEvent]:
+    """Gone outside our hands. Of the active version: the same append sends it back to `deploying`."""
+    if deployment.state == "lost":
+        return []
+    _check(deployment, "lose")
+    events = [_says(deployment, ev.DeploymentLost(last_seen_at=last_seen_at), who)]
+    return events + (lose(version, deployment, who) if version else [])
+
+
+def undeploy(
+    deployment: DeploymentState, version: VersionState | None, others: Iterable[DeploymentState], who: Who
+) -> list[NewEvent]:
+    """The intent to delete. The last deployment that serves an active version is not deleted by hand: it is in use."""
+    if deployment.state in {"deleting", "deleted"}:
+        return []
+    _check(deployment, "delete")
+    left = [one for one in others if one.id != deployment.id and one.state == "serving"]
+    if version is not None and version.state == "active" and deployment.state == "serving" and not left:
+        raise RefusedError(
+            f"{deployment.id} serves {ref_of(version)}, which is active",
+            state=deployment.state,
+            hint=f"activate another version, or run: tenure retire {ref_of(version)}",
+        )
+    return [_says(deployment, ev.DeploymentDeletionRequested(deployment=deployment.id), who)]
+
+
+def deletion_accepted(deployment: DeploymentState, who: Who) -> list[NewEvent]:
+    if deployment.deletion_accepted or deployment.state != "deleting":
+        return []
+    return [_says(deployment, ev.DeploymentDeletionAccepted(), who)]
+
+
+def deleted(deployment: DeploymentState, *, billed_to: datetime | None, reads: int, who: Who) -> list[NewEvent]:
+    if deployment.state == "deleted":
+        return []
+    _check(deployment, "confirm")
+    return [_says(deployment, ev.DeploymentDeleted(billed_to=billed_to, reads=reads), who)]
+
+
+def _says(deployment: DeploymentState, payload: ev.DeploymentEvent, who: Who) -> NewEvent:
+    return who.says(deployment_stream(deployment.id), payload)
+
+
+def _check(deployment: DeploymentState, trigger: str) -> None:
+    try:
+        move(DEPLOYMENT, deployment.state, trigger)
+    except IllegalMoveError as refusal:
+        raise RefusedError(str(refusal), state=deployment.state, legal=refusal.legal) from refusal

@@ -1,0 +1,132 @@
+"""A model's rules for deploying, activating, cleaning up, approving and spending; and the scheduler's settings.
+
+What was set is kept as written (strings, as in TOML); `Policy.of` and `Scheduler.of` give every key its value and refuse
+what they do not know by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Literal, cast
+
+from registry.domain.durations import duration
+from registry.domain.errors import BadInputError
+
+POLICY_DEFAULTS: dict[str, object] = {
+    "deploy": "on-activate",
+    "activate": "manual",
+    "superseded": "delete",
+    "superseded_grace": "10m",
+    "idle_delete": None,
+    "keep_artifacts": None,
+    "orphans": "report",
+    "approvals": 0,
+    "max_hourly_cost": None,
+    "max_monthly_cost": None,
+}
+"""None: no limit, or never. These keys are what a policy may hold."""
+
+SCHEDULER_DEFAULTS: dict[str, object] = {"poll": "15s", "sweep": "10m", "orphan_grace": "10m", "absence": 3}
+
+_CHOICES = {
+    "deploy": ("on-trained", "on-activate", "manual"),
+    "activate": ("manual", "on-trained", "if-better"),
+    "superseded": ("delete", "keep"),
+    "orphans": ("report", "adopt", "delete"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    deploy: Literal["on-trained", "on-activate", "manual"]
+    activate: Literal["manual", "on-trained", "if-better"]
+    superseded: Literal["delete", "keep"]
+    superseded_grace: timedelta
+    idle_delete: timedelta | None
+    keep_artifacts: int | None
+    orphans: Literal["report", "adopt", "delete"]
+    approvals: int
+    max_hourly_cost: Decimal | None
+    max_monthly_cost: Decimal | None
+
+    @classmethod
+    def of(cls, written: Mapping[str, object]) -> Policy:
+        """Raises BadInputError naming the key that is unknown or wrong."""
+        _refuse_unknown(written, POLICY_DEFAULTS, "policy")
+        values = {**POLICY_DEFAULTS, **written}
+        parsed: dict[str, object] = {key: _policy_value(key, value) for key, value in values.items()}
+        return cls(**cast("dict[str, object]", parsed))  # pyright: ignore[reportArgumentType] - checked key by key
+
+
+def _policy_value(key: str, value: object) -> object:
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise BadInputError(f"{key} = {value!r} is not one of {', '.join(_CHOICES[key])}", field=key)
+        return value
+    if value is None and POLICY_DEFAULTS[key] is None:
+        return None
+    match key:
+        case "superseded_grace" | "idle_delete":
+            return duration(value, key)
+        case "keep_artifacts" | "approvals":
+            return whole(value, key)
+        case _:
+            return amount(value, key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
+    """`absence`: how many reads must miss a deleted deployment before it is believed gone."""
+
+    poll: timedelta
+    sweep: timedelta
+    orphan_grace: timedelta
+    absence: int
+
+    @classmethod
+    def of(cls, written: Mapping[str, object]) -> SchedulerSettings:
+        _refuse_unknown(written, SCHEDULER_DEFAULTS, "scheduler")
+        values = {**SCHEDULER_DEFAULTS, **written}
+        absence = whole(values["absence"], "absence")
+        if absence < 1:
+            raise BadInputError("absence must be at least 1", field="absence")
+        return cls(
+            poll=duration(values["poll"], "poll"),
+            sweep=duration(values["sweep"], "sweep"),
+            orphan_grace=duration(values["orphan_grace"], "orphan_grace"),
+            absence=absence,
+        )
+
+
+def whole(value: object, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadInputError(f"{key} = {value!r} is not a whole number from 0", field=key)
+    return value
+
+
+def amount(value: object, key: str) -> Decimal:
+    """Money, from a decimal string (or an integer): a float would not be exact."""
+    try:
+        parsed = Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        parsed = None
+    if parsed is None or not parsed.is_finite() or parsed < 0:
+        raise BadInputError(f'{key} = {value!r} is not an amount: write it as a string, "20.00"', field=key)
+    return parsed
+
+
+def _refuse_unknown(written: Mapping[str, object], known: Mapping[str, object], what: str) -> None:
+    for key in written:
+        if key not in known:
+            raise BadInputError(f"{key!r} is not a {what} key; known: {', '.join(known)}", field=key)
+
+
+def policy_json(policy: Mapping[str, object]) -> dict[str, object]:
+    """Every key with its value, as it would be written."""
+    return {key: policy.get(key, default) for key, default in POLICY_DEFAULTS.items()}
+
+
+assert {one.name for one in fields(Policy)} == set(POLICY_DEFAULTS)

@@ -1,0 +1,289 @@
+"""Steps about deployments: request, create, look up, probe, switch, delete, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from providers.errors import (
+    ChatError,
+    OutcomeUnknownError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from providers.ports import Artifact, DeploymentReport, DeploymentRequest, Provider, ServingTarget
+from registry.application.commands import Commands
+from registry.application.ports import Clock, EventLog, Providers
+from registry.application.unit import Command, Door, Unit
+from registry.domain import deploying, versions
+from registry.domain.errors import RefusedError
+from registry.domain.events import NewEvent
+from registry.domain.ids import VersionRef
+from registry.domain.plan import Action, Step
+from registry.domain.states import DeploymentState, VersionState
+from registry.domain.versions import Who, ref_of
+from registry.reconciler.performing import Done, Looks, Waiting
+
+SCHEDULER = Who(actor="scheduler")
+PROBE_TIMEOUT_S = 120.0
+PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "temperature": 0}
+"""A real completion, as small as one can be: a deployment counts as serving when it has answered this."""
+
+
+class DeploymentSteps:
+    def __init__(
+        self, *, log: EventLog, clock: Clock, providers: Providers, door: Door, commands: Commands, looks: Looks
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._providers = providers
+        self._door = door
+        self._commands = commands
+        self._looks = looks
+        self.performers: dict[Action, Callable[[Step], Done]] = {
+            Action.REQUEST_DEPLOYMENT: self.request,
+            Action.CREATE: self.create,
+            Action.FIND_DEPLOYMENT: self.find,
+            Action.POLL_DEPLOYMENT: self.poll,
+            Action.WATCH: self.watch,
+            Action.SWITCH: self.switch,
+            Action.ABANDON: self.abandon,
+            Action.REQUEST_DELETION: self.request_deletion,
+            Action.DELETE: self.delete,
+            Action.VERIFY_DELETED: self.verify_deleted,
+        }
+
+    def request(self, step: Step) -> Done:
+        """The intent to deploy what is to become active; on the word of whoever asked for the activation."""
+        version = _version(step)
+        who = Who(actor=version.activation_requested_by or "scheduler", reason=version.activation_reason)
+        try:
+            return self._commands.request_for_activation(ref_of(version), who, version.activation_id)
+        except RefusedError as refusal:
+            return self._abandon(version, refusal.message)
+
+    def create(self, step: Step) -> Done:
+        """The create, once; asked again after a crash it is the same name and token."""
+        deployment = _deployment(step)
+        called_at = self._clock()
+        try:
+            report = self._provider(deployment).deployments.create(self._request(deployment))
+        except UnauthorizedError:
+            raise
+        except RejectedError as refusal:
+            message = refusal.message
+            who = _provider_who(deployment)
+            self._append(deployment.id, lambda now, _: deploying.failed(now, error=message, exists=False, who=who))
+            return f"refused: {message}"
+        except OutcomeUnknownError as error:
+            text = error.message
+            self._append(
+                deployment.id,
+                lambda now, _: deploying.outcome_unknown(now, called_at=called_at, error=text, who=SCHEDULER),
+            )
+            raise
+        return self._accept(deployment, report)
+
+    def find(self, step: Step) -> Done:
+        deployment = _deployment(step)
+        report = self._provider(deployment).deployments.get(deployment.name)
+        return self.create(step) if report is None else self._accept(deployment, report)
+
+    def _accept(self, deployment: DeploymentState, report: DeploymentReport) -> Done:
+        since = report.created_at or self._clock()
+        if deployment.requested_at is not None:
+            since = max(since, deployment.requested_at)
+        who = _provider_who(deployment)
+        self._append(
+            deployment.id,
+            lambda now, _: deploying.accepted(now, provider_id=report.id, billed_from=since, who=who),
+        )
+        return report.status
+
+    def poll(self, step: Step) -> Done:
+        """Serving is what has answered a probe, whatever the provider says of it."""
+        deployment = _deployment(step)
+        provider = self._provider(deployment)
+        report = provider.deployments.get(deployment.name)
+        who = _provider_who(deployment)
+        if report is None:
+            if self._looks.miss(deployment.id) < self._reads(provider):
+                return Waiting("not shown")
+            gone = "it disappeared while it was coming up"
+            self._append(deployment.id, lambda now, _: deploying.failed(now, error=gone, exists=True, who=who))
+            return gone
+        self._looks.seen(deployment.id)
+        if report.outcome == "failed":
+            error = report.error or f"the provider says {report.status}"
+            self._append(deployment.id, lambda now, _: deploying.failed(now, error=error, exists=True, who=who))
+            return error
+        if report.outcome != "serving":
+            return Waiting(report.status)
+        problem = self._probe(provider, deployment, report.endpoint)
+        if problem is not None:
+            return Waiting(f"it does not answer yet: {problem}")
+        self._append(deployment.id, lambda now, _: deploying.serving(now, endpoint=report.endpoint, who=who))
+        return "answered a probe"
+
+    def watch(self, step: Step) -> Done:
+        """Whether it is still there. Absence is believed after several reads."""
+        deployment = _deployment(step)
+        provider = self._provider(deployment)
+        report = provider.deployments.get(deployment.name)
+        if report is not None and report.outcome in {"serving", "provisioning"}:
+            self._looks.seen(deployment.id)
+            return Waiting()
+        if report is None and self._looks.miss(deployment.id) < self._reads(provider):
+            return Waiting("not shown")
+        self._looks.seen(deployment.id)
+        who = _provider_who(deployment)
+        self._append(deployment.id, lambda now, version: deploying.lost(now, version, last_seen_at=None, who=who))
+        return "gone at the provider"
+
+    def switch(self, step: Step) -> Done:
+        """The new one answers a real probe, then one append moves the pointer."""
+        version = _version(step)
+        deployment = step.deployment
+        if deployment is not None:
+            provider = self._provider(deployment)
+            problem = self._probe(provider, deployment, deployment.endpoint)
+            if problem is not None:
+                return Waiting(f"it does not answer: {problem}")
+        who = Who(actor=version.activation_requested_by or "scheduler", reason=version.activation_reason)
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            model = unit.model(version.model)
+            current = unit.version(ref_of(version))
+            serving = unit.deployment(deployment.id) if deployment else None
+            if model is None or current is None or current.state != "deploying":
+                return [], {}
+            if deployment is not None and (serving is None or serving.state != "serving"):
+                return [], {}
+            previous = None
+            if model.active is not None and model.active != version.version:
+                previous = unit.version(VersionRef(model.name, model.active))
+            return versions.serve(model, current, previous, serving, who), {}
+
+        command = Command(name="switch", body={"ref": str(ref_of(version))}, who=who)
+        self._door.run(command, decide, causation_id=version.activation_id)
+        return f"{ref_of(version)} is active"
+
+    def abandon(self, step: Step) -> Done:
+        return self._abandon(_version(step), step.why)
+
+    def _abandon(self, version: VersionState, error: str) -> Done:
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            model = unit.model(version.model)
+            current = unit.version(ref_of(version))
+            if model is None or current is None or current.state != "deploying":
+                return [], {}
+            return versions.abandon(model, current, error, SCHEDULER), {}
+
+        command = Command(name="abandon", body={"ref": str(ref_of(version))}, who=SCHEDULER)
+        self._door.run(command, decide, causation_id=version.activation_id)
+        return error
+
+    def request_deletion(self, step: Step) -> Done:
+        deployment = _deployment(step)
+        who = Who(actor=step.actor, reason=step.why)
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            current = unit.deployment(deployment.id)
+            version = unit.version(VersionRef(deployment.model, deployment.version))
+            if current is None:
+                return [], {}
+            return deploying.undeploy(current, version, (), who), {}
+
+        self._door.run(Command(name="request-deletion", body={"id": deployment.id}, who=who), decide)
+        return None
+
+    def delete(self, step: Step) -> Done:
+        """Asked for until it is accepted. One that was never made is only verified."""
+        deployment = _deployment(step)
+        self._provider(deployment).deployments.delete(deployment.name)
+        self._append(deployment.id, lambda now, _: deploying.deletion_accepted(now, _provider_who(deployment)))
+        return "accepted"
+
+    def verify_deleted(self, step: Step) -> Done:
+        """Deleted is what repeated reads do not show; one that comes back is deleted again."""
+        deployment = _deployment(step)
+        provider = self._provider(deployment)
+        report = provider.deployments.get(deployment.name)
+        if report is not None:
+            self._looks.seen(deployment.id)
+            if report.outcome != "deleting":
+                provider.deployments.delete(deployment.name)
+            return Waiting("still there")
+        reads = self._looks.miss(deployment.id)
+        if reads < self._reads(provider):
+            return Waiting(f"absent in {reads} reads")
+        self._looks.seen(deployment.id)
+        was_billed = deployment.billed_from or deployment.maybe_billed_from
+        gone_at = self._clock() if was_billed else None
+        who = _provider_who(deployment)
+        self._append(deployment.id, lambda now, _: deploying.deleted(now, billed_to=gone_at, reads=reads, who=who))
+        return "gone"
+
+    def _probe(self, provider: Provider, deployment: DeploymentState, endpoint: str | None) -> str | None:
+        """What is wrong, or None when it answered a real completion."""
+        target = ServingTarget(
+            artifact=Artifact(id=deployment.artifact_id, digest=deployment.artifact_digest),
+            deployment_id=deployment.provider_id,
+            deployment_name=deployment.name,
+            endpoint=endpoint,
+        )
+        try:
+            provider.chat.complete(target, PROBE, timeout_s=PROBE_TIMEOUT_S)
+        except (ChatError, UnavailableError, OutcomeUnknownError) as error:
+            return error.message
+        return None
+
+    def _reads(self, provider: Provider) -> int:
+        return provider.capabilities.absence_reads or self._looks.absence
+
+    def _request(self, deployment: DeploymentState) -> DeploymentRequest:
+        registry = self._commands.registry_id()
+        ref = VersionRef(deployment.model, deployment.version)
+        return DeploymentRequest(
+            name=deployment.name,
+            token=deployment.token,
+            model=deployment.model,
+            version=deployment.version,
+            artifact=Artifact(id=deployment.artifact_id, digest=deployment.artifact_digest),
+            tags={"tenure": registry, "tenure-version": str(ref), "tenure-deployment": deployment.id},
+        )
+
+    def _append(self, id: str, decide: Callable[[DeploymentState, VersionState | None], list[NewEvent]]) -> None:
+        def decision(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            deployment = unit.deployment(id)
+            if deployment is None:
+                return [], {}
+            version = unit.version(VersionRef(deployment.model, deployment.version))
+            return decide(deployment, version), {}
+
+        known = self._log.deployment(id)
+        self._door.run(
+            Command(name="reconcile", body={"id": id}, who=SCHEDULER),
+            decision,
+            causation_id=known.request_id if known else None,
+        )
+
+    def _provider(self, deployment: DeploymentState) -> Provider:
+        connection = self._log.connection(deployment.connection)
+        if connection is None:
+            raise RejectedError(f"connection {deployment.connection!r} is not declared", operation="connect")
+        return self._providers.of(connection)
+
+
+def _version(step: Step) -> VersionState:
+    assert step.version is not None
+    return step.version
+
+
+def _deployment(step: Step) -> DeploymentState:
+    assert step.deployment is not None
+    return step.deployment
+
+
+def _provider_who(deployment: DeploymentState) -> Who:
+    return Who(actor=f"provider:{deployment.connection}")

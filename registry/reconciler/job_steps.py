@@ -1,0 +1,288 @@
+"""Steps about jobs and artifacts: submit, look up, poll, stop, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError
+from providers.ports import JobReport, Provider
+from registry.application.commands import Commands, training_request
+from registry.application.ports import Clock, EventLog, Metric, Providers
+from registry.application.unit import Command, Door, Unit
+from registry.domain import events as ev
+from registry.domain import versions
+from registry.domain.events import NewEvent
+from registry.domain.ids import VersionRef
+from registry.domain.plan import Action, Step
+from registry.domain.policy import Policy
+from registry.domain.states import VersionState
+from registry.domain.versions import Who, ref_of
+from registry.reconciler.performing import Done, Looks, Waiting
+
+SCHEDULER = Who(actor="scheduler")
+
+
+class JobSteps:
+    def __init__(
+        self, *, log: EventLog, clock: Clock, providers: Providers, door: Door, commands: Commands, looks: Looks
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._providers = providers
+        self._door = door
+        self._commands = commands
+        self._looks = looks
+        self._home: Path = commands.home
+        self.performers: dict[Action, Callable[[Step], Done]] = {
+            Action.SUBMIT: self.submit,
+            Action.FIND_JOB: self.find,
+            Action.POLL_JOB: self.poll,
+            Action.STOP_JOB: self.stop,
+            Action.DELETE_ARTIFACT: self.delete_artifact,
+        }
+
+    def submit(self, step: Step) -> Done:
+        """Intent first; then the create, once."""
+        version = _version(step)
+        registry = self._commands.registry_id()
+        self._append(ref_of(version), lambda now: versions.submit(now, registry, SCHEDULER) if _may_submit(now) else [])
+        recorded = self._log.version(ref_of(version))
+        if recorded is None or recorded.state != "queued":
+            return None
+        return self._create(step, recorded)
+
+    def find(self, step: Step) -> Done:
+        """The create may have happened, in this process or in one that was killed: look before anything is repeated."""
+        version = _version(step)
+        assert version.job_name is not None
+        found = self._provider(version).training.find(name=version.job_name, token=version.job_token or "")
+        if not found:
+            return self._create(step, version)
+        return self._adopt(version, found)
+
+    def _create(self, step: Step, version: VersionState) -> Done:
+        request = training_request(self._home, version, self._commands.registry_id())
+        try:
+            report = self._provider(version).training.submit(request)
+        except UnauthorizedError:
+            raise
+        except RejectedError as refusal:
+            message = refusal.message
+            self._append(ref_of(version), lambda now: versions.failed(now, message, _provider_who(version)))
+            return f"refused: {message}"
+        except OutcomeUnknownError as error:
+            unknown = ev.TrainingOutcomeUnknown(attempt=version.attempt, error=error.message)
+            stream = f"version:{ref_of(version)}"
+            self._append(
+                ref_of(version),
+                lambda now: [] if now.outcome_unknown else [SCHEDULER.says(stream, unknown)],
+            )
+            raise
+        return self._adopt(version, [report])
+
+    def _adopt(self, version: VersionState, found: Sequence[JobReport]) -> Done:
+        """Record the first job; any other that the provider made all the same is recorded and stopped."""
+        first, *duplicates = found
+        job = ev.JobRef(id=first.id, name=first.name, status=first.status)
+        self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
+        for one in duplicates:
+            duplicate = ev.DuplicateJobFound(job=ev.JobRef(id=one.id, name=one.name, status=one.status))
+            self._append(
+                ref_of(version),
+                lambda now, known=duplicate: (
+                    [] if known.job.id in now.duplicate_jobs else [SCHEDULER.says(f"version:{ref_of(now)}", known)]
+                ),
+            )
+            self._provider(version).training.cancel(one.id)
+        return f"job {first.id}"
+
+    def poll(self, step: Step) -> Done:
+        version = _version(step)
+        assert version.job_id is not None
+        provider = self._provider(version)
+        report = provider.training.poll([version.job_id]).get(version.job_id)
+        if report is None:
+            error = f"the provider no longer has job {version.job_id}"
+            self._append(ref_of(version), lambda now: versions.failed(now, error, _provider_who(version)))
+            return error
+        self._record_metrics(provider, version, version.job_id)
+        return self._record(provider, version, report)
+
+    def _record(self, provider: Provider, version: VersionState, report: JobReport) -> Done:
+        who = _provider_who(version)
+        if report.outcome == "running":
+            changed = ev.JobStatusChanged(status=report.status, estimated_finish_at=report.estimated_finish_at)
+            stream = f"version:{ref_of(version)}"
+            self._append(
+                ref_of(version),
+                lambda now: [] if now.job_status == report.status or now.job_final else [who.says(stream, changed)],
+            )
+            return Waiting(_progress(report))
+        local = version.provider == "huggingface"
+        result = versions.Finished(
+            outcome=report.outcome,
+            status=report.status,
+            artifact=ev.ArtifactRef(id=report.artifact.id, digest=report.artifact.digest) if report.artifact else None,
+            error=report.error,
+            metrics=dict(report.metrics) or self._last_metrics(version),
+            trained_tokens=report.trained_tokens,
+            duration_s=report.duration_s,
+            cost=Decimal("0.00") if local else None,
+            currency="USD",
+        )
+        self._append(ref_of(version), lambda now: self._finish(now, result, who))
+        return report.status
+
+    def _finish(self, version: VersionState, result: versions.Finished, who: Who) -> list[NewEvent]:
+        """What ended, and in the same append what the policy or the one who asked wants next."""
+        events = versions.finished(version, result, who)
+        if version.state != "training" or result.outcome != "succeeded" or result.artifact is None:
+            return events
+        model = self._log.model(version.model)
+        assert model is not None
+        wish = _activation_wish(version, Policy.of(model.policy), result, self._active_loss(version))
+        if wish is None:
+            return events
+        stream = f"version:{ref_of(version)}"
+        return [*events, wish.says(stream, ev.ActivationRequested(model=version.model, version=version.version))]
+
+    def _active_loss(self, version: VersionState) -> float | None:
+        model = self._log.model(version.model)
+        if model is None or model.active is None:
+            return None
+        active = self._log.version(VersionRef(version.model, model.active))
+        loss = active.metrics.get("valid_loss") if active else None
+        return float(loss) if isinstance(loss, int | float) else None
+
+    def stop(self, step: Step) -> Done:
+        """The version is over: its job is asked to stop until it is seen in a final status."""
+        version = _version(step)
+        provider = self._provider(version)
+        if version.job_id is None:
+            found = provider.training.find(name=version.job_name or "", token=version.job_token or "")
+            if found:
+                return self._adopt(version, found)
+            result = versions.Finished(outcome="cancelled", status="never started")
+            self._append(ref_of(version), lambda now: versions.finished(now, result, SCHEDULER))
+            return "there was no job"
+        report = provider.training.poll([version.job_id]).get(version.job_id)
+        if report is not None and report.outcome == "running":
+            provider.training.cancel(version.job_id)
+            report = provider.training.poll([version.job_id]).get(version.job_id)
+            if report is not None and report.outcome == "running":
+                return Waiting("stopping")
+        ended = versions.Finished(
+            outcome=report.outcome if report else "cancelled",
+            status=report.status if report else "gone",
+            artifact=ev.ArtifactRef(id=report.artifact.id, digest=report.artifact.digest)
+            if report and report.artifact
+            else None,
+        )
+        self._append(ref_of(version), lambda now: versions.finished(now, ended, _provider_who(version)))
+        return ended.status
+
+    def delete_artifact(self, step: Step) -> Done:
+        version = _version(step)
+        if version.artifact_id is not None and not self._shared(version):
+            self._provider(version).artifacts.delete(version.artifact_id)
+        self._append(ref_of(version), lambda now: versions.deleted(now, _requested_by(version)))
+        return version.artifact_id or "there was no artifact"
+
+    def _shared(self, version: VersionState) -> bool:
+        """Whether another version that is not deleted was made from (or imported) the same artifact."""
+        from registry.application.ports import VersionQuery
+
+        page = self._log.versions(VersionQuery(connection=version.connection))
+        return any(
+            one.artifact_id == version.artifact_id and one.state != "deleted"
+            for one in page.items
+            if (one.model, one.version) != (version.model, version.version)
+        )
+
+    def _record_metrics(self, provider: Provider, version: VersionState, job_id: str) -> None:
+        key = (str(ref_of(version)), version.attempt)
+        after = self._looks.metrics_step.get(key, 0)
+        points = provider.training.metrics(job_id, after_step=after)
+        if not points:
+            return
+        now = self._clock()
+        self._log.record_metrics(
+            ref_of(version),
+            [
+                Metric(
+                    attempt=version.attempt,
+                    step=point.step,
+                    name=name,
+                    value=value,
+                    epoch=point.epoch,
+                    recorded_at=point.recorded_at or now,
+                )
+                for point in points
+                for name, value in point.metrics.items()
+            ],
+        )
+        # The last step is asked for again: its evaluation may be logged after its training loss.
+        self._looks.metrics_step[key] = max(point.step for point in points) - 1
+
+    def _last_metrics(self, version: VersionState) -> dict[str, float]:
+        """The last value of each curve of this attempt."""
+        last: dict[str, float] = {}
+        for one in self._log.metrics(ref_of(version), attempt=version.attempt):
+            if one.name in {"train_loss", "valid_loss"}:
+                last[one.name] = one.value
+        return last
+
+    def _append(self, ref: VersionRef, decide: Callable[[VersionState], list[NewEvent]]) -> None:
+        def decision(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            version = unit.version(ref)
+            return ([] if version is None else decide(version)), {}
+
+        self._door.run(Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER), decision)
+
+    def _provider(self, version: VersionState) -> Provider:
+        connection = self._log.connection(version.connection)
+        if connection is None:
+            raise RejectedError(f"connection {version.connection!r} is not declared", operation="connect")
+        return self._providers.of(connection)
+
+
+def _may_submit(version: VersionState) -> bool:
+    return version.state == "queued" and not version.submitted
+
+
+def _activation_wish(
+    version: VersionState, policy: Policy, result: versions.Finished, active_loss: float | None
+) -> Who | None:
+    """On whose word a version that has just been trained is activated, if on anyone's."""
+    if policy.approvals:
+        return None
+    if version.activate_when_trained:
+        return Who(actor=version.created_by, reason="asked for with --activate")
+    if policy.activate == "on-trained":
+        return Who(actor="policy:activate-on-trained", reason="activate = on-trained")
+    loss = (result.metrics or {}).get("valid_loss")
+    if policy.activate == "if-better" and loss is not None and (active_loss is None or loss < active_loss):
+        reason = f"activate = if-better: validation loss {loss:g}, active version {active_loss}"
+        return Who(actor="policy:activate-if-better", reason=reason)
+    return None
+
+
+def _version(step: Step) -> VersionState:
+    assert step.version is not None
+    return step.version
+
+
+def _provider_who(version: VersionState) -> Who:
+    return Who(actor=f"provider:{version.connection}")
+
+
+def _requested_by(version: VersionState) -> Who:
+    return Who(actor="scheduler", reason=f"deletion of {ref_of(version)} was asked for")
+
+
+def _progress(report: JobReport) -> str | None:
+    if report.step is None:
+        return report.status
+    return f"{report.status}, step {report.step}" + (f" of {report.steps_total}" if report.steps_total else "")

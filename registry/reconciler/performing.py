@@ -1,0 +1,33 @@
+"""What performing a step gives, and what is remembered between two looks at the same thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing changed; look again at the pace of polls."""
+
+    detail: str | None = None
+
+
+Done = str | None | Waiting
+"""A sentence about what was done (or None), or that there is nothing to do but wait."""
+
+
+@dataclass(slots=True)
+class Looks:
+    """Memory that may be lost: how many reads in a row missed a deployment, and which step of a curve was last kept."""
+
+    absence: int = 3
+    missed: dict[str, int] = field(default_factory=dict[str, int])
+    metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+
+    def miss(self, id: str) -> int:
+        """One more read in a row that does not show it."""
+        self.missed[id] = self.missed.get(id, 0) + 1
+        return self.missed[id]
+
+    def seen(self, id: str) -> None:
+        self.missed.pop(id, None)

@@ -1,0 +1,97 @@
+"""When to look: APScheduler runs one job, the reconciler's pass, at the pace of what is in motion. No decisions of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from registry.application.ports import Clock, EventLog
+
+logger = logging.getLogger("tenure.scheduler")
+
+WAKE_TIMEOUT_S = 1.0
+"""How long the listener waits for the log to grow before it looks whether it was stopped, in seconds."""
+DELAY = timedelta(milliseconds=20)
+"""Between an append and the pass that it wakes, so that appends that come together are looked at together."""
+
+
+class Scheduler:
+    """Runs `run_pass` when the log grows and when the next step is due. One pass at a time."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        run_pass: Callable[[], object],
+        next_due: Callable[[], datetime],
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._run_pass = run_pass
+        self._next_due = next_due
+        self._stopped = threading.Event()
+        self._apscheduler: Any = None
+        self._listener: threading.Thread | None = None
+
+    def start(self) -> None:
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._apscheduler = BackgroundScheduler(timezone="UTC", daemon=True)
+        self._apscheduler.add_job(
+            self._pass,
+            "interval",
+            id="reconcile",
+            seconds=3600,
+            next_run_time=self._clock(),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        self._apscheduler.start()
+        self._listener = threading.Thread(target=self._listen, name="tenure-wake", daemon=True)
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Waits for a pass that is under way. May be repeated."""
+        self._stopped.set()
+        if self._apscheduler is not None:
+            self._apscheduler.shutdown(wait=True)
+            self._apscheduler = None
+        if self._listener is not None:
+            self._listener.join()
+            self._listener = None
+
+    def _pass(self) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            self._run_pass()
+            due = self._next_due()
+        except Exception:
+            logger.exception("a pass of the reconciler failed; it is tried again")
+            due = self._clock() + timedelta(seconds=10)
+        self._wake(due)
+
+    def _wake(self, at: datetime) -> None:
+        from apscheduler.jobstores.base import JobLookupError
+
+        scheduler = self._apscheduler
+        if self._stopped.is_set() or scheduler is None:
+            return
+        try:
+            scheduler.modify_job("reconcile", next_run_time=max(at, self._clock()))
+        except JobLookupError:
+            logger.debug("stopped meanwhile")
+
+    def _listen(self) -> None:
+        seen = self._log.head()
+        while not self._stopped.is_set():
+            head = self._log.wait(seen, WAKE_TIMEOUT_S)
+            if head > seen:
+                seen = head
+                self._wake(self._clock() + DELAY)

@@ -1,0 +1,43 @@
+"""The real clock, the real source of ids and of randomness: the only place where they are asked for."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Aware UTC."""
+    return datetime.now(UTC)
+
+
+def jitter() -> float:
+    """Uniform in [0, 1)."""
+    return random.random()  # noqa: S311 - spreads retries, protects nothing
+
+
+class TimeOrderedIds:
+    """UUIDv7-like: 48 bits of milliseconds, then randomness, with a counter so that ids of one process increase."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def __call__(self) -> str:
+        """32 hex digits."""
+        with self._lock:
+            stamp = time.time_ns() // 1_000_000 << 20
+            self._last = max(stamp, self._last + 1)
+            head = self._last
+        version, variant = 0x7, 0x8
+        head_hex = f"{head:017x}"
+        return f"{head_hex[:12]}{version:x}{head_hex[12:15]}{variant:x}{head_hex[15:17]}{os.urandom(7).hex()[:13]}"
+
+
+def short_id() -> str:
+    """Six letters and digits that name a registry at its providers."""
+    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+    return "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(6))
