@@ -73,6 +73,8 @@ class RunStatus:
     error: str | None = None
     trained_tokens: int | None = None
     device: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Once it has succeeded: train_loss and valid_loss of the model that was saved, where they are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
