@@ -1,7 +1,7 @@
 """Turn a base model into a folder of safetensors: `python -m training.convert SOURCE OUT`.
 
-SOURCE is a GGUF file, whose weights are dequantised to float32, or the id of a model on the Hugging Face Hub. Run as a
-program of its own, because only this package imports transformers. OUT must not exist; the caller renames it into place.
+SOURCE is a GGUF file, whose weights are dequantised to float32, or the id of a model on the Hugging Face Hub. A
+program of its own, because only this package imports transformers. OUT must not exist; the caller renames it in place.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def _chunk(data: str, target: ServingTarget) -> ChatChunk:
 
 
 def _raise_for(response: httpx2.Response) -> None:
-    if response.status_code == httpx2.codes.OK:
+    if response.is_success:
         return
     text = response.read()[:ERROR_BYTES_MAX].decode("utf-8", errors="replace")
     body: object = text
@@ -98,7 +98,7 @@ def _raise_for(response: httpx2.Response) -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated() -> Generator[None, None, None]:
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:

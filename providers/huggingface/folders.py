@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def disk_trouble(operation: str) -> Iterator[None]:
+def disk_trouble(operation: str) -> Generator[None, None, None]:
     """A full or unwritable disk is a reason to come back later, in words."""
     try:
         yield

@@ -73,8 +73,6 @@ class LocalTraining:
             faults.append("this connection does not fine-tune (fine_tuning = false)")
         if request.method not in METHODS:
             faults.append(f"method {request.method!r} is not one of {', '.join(METHODS)}")
-        if named_folder(self._jobs, request.name) is None:
-            faults.append(f"{request.name!r} is not a name for a job")
         if request.code is not None and not request.code.is_file():
             faults.append(f"code: there is no file {request.code}")
         faults += [f"there is no file {path}" for path in _data_sets(request) if not path.is_file()]
@@ -290,7 +288,7 @@ def _running(name: str, word: str, status: RunStatus | None) -> JobReport:
 def _succeeded(name: str, out: Path, status: RunStatus | None, record: Mapping[str, object]) -> JobReport:
     manifest = read_manifest(out)
     assert manifest is not None
-    latest: dict[str, float] = {}
+    latest: dict[str, float] = dict(status.metrics) if status is not None else {}
     for point in _by_step(read_progress(out)[0]).values():
         latest.update(point.metrics)
     return JobReport(
