@@ -138,7 +138,7 @@ def human(value: object) -> str:  # noqa: PLR0911 - one kind of value a line
         case str():
             return value
         case Mapping():
-            return ", ".join(f"{key}={human(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType]
+            return ", ".join(f"{key}={human(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case _:
             return _plain(value)
 
@@ -161,6 +161,6 @@ def _plain(value: object) -> str:
     from registry.application.views import to_json
 
     plain = to_json(value)
-    if isinstance(plain, list) and all(isinstance(one, str) for one in plain):  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(plain, list) and all(isinstance(one, str) for one in plain):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         return ", ".join(plain)  # pyright: ignore[reportUnknownArgumentType]
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,21 +26,10 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
     import registry
 
     try:
-        with registry.open(actor=actor(), background=background) as tenure:
+        with registry.open(background=background) as tenure:
             yield tenure
     except KeyboardInterrupt as exc:
         raise StoppedError(interrupted) from exc
-
-
-def actor() -> str:
-    """Who is named in the events: TENURE_ACTOR, else `user:` and the login name."""
-    given = os.environ.get("TENURE_ACTOR")
-    if given:
-        return given if ":" in given else f"user:{given}"
-    try:
-        return f"user:{getpass.getuser()}"
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        return f"user:{os.getuid()}"
 
 
 def settle(tenure: Tenure) -> Sequence[StepView]:
