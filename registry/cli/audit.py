@@ -65,7 +65,7 @@ def audit(
     elif by is not None:
         _show_groups(view)
     else:
-        _show(view)
+        show_audit(view)
 
 
 def _time(text: str | None, option: str) -> datetime | None:
@@ -79,7 +79,7 @@ def _time(text: str | None, option: str) -> datetime | None:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _show(view: AuditView) -> None:
+def show_audit(view: AuditView) -> None:
     from registry.cli.columns import BILLED, TRAINING_COSTS
 
     if not interactive():

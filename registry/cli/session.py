@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
     """
     import registry
 
+    _keep_logging_quiet()
     try:
         with registry.open(background=background) as tenure:
             yield tenure
@@ -40,6 +42,15 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
             detail = f": {step.detail}" if step.detail else ""
             note(f"could not {step.action} {step.subject} yet{detail}")
     return steps
+
+
+def _keep_logging_quiet() -> None:
+    """What the reconciler logs, commands tell in their own words; TENURE_DEBUG=1 shows both."""
+    import logging
+
+    if os.environ.get("TENURE_DEBUG", "") in {"", "0"}:
+        logging.getLogger("tenure").addHandler(logging.NullHandler())
+        logging.getLogger("tenure").propagate = False
 
 
 def note(text: str) -> None:
