@@ -142,7 +142,7 @@ def compose(
 def open_home(home: Path, *, clock: Clock | None = None, ids: Ids | None = None) -> Registry:
     """The registry of a home on this machine. Raises HomeInUseError naming the process that has it."""
     from registry import system
-    from registry.store import open_log
+    from registry.store.duckdb_log import open_log
 
     clock = clock or system.now
     log = open_log(home, clock=clock, ids=ids or system.TimeOrderedIds())
