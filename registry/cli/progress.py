@@ -87,6 +87,6 @@ class Picture:
 def _by_step(points: Sequence[MetricView]) -> Iterator[tuple[int, str]]:
     from itertools import groupby
 
-    losses = [point for point in points if point.name.endswith("loss")]
+    losses = sorted((one for one in points if one.name.endswith("loss")), key=lambda one: (one.step, one.name))
     for step, group in groupby(losses, key=lambda point: point.step):
         yield step, "  ".join(f"{point.name} {point.value:.4g}" for point in group)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_shell import Run
 
 from registry.cli import reads, running
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
+from tests.cli.shell import Run
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
