@@ -573,6 +573,8 @@ class _Told:
         self._ref = ref
         self._on_progress = on_progress
         self._seen: set[tuple[int, int, str]] = set()
+        if on_progress is not None and tenure.version(ref).state not in {"queued", "training"}:
+            self._seen.update((one.attempt, one.step, one.name) for one in tenure.metrics(ref))
 
     def tell(self) -> VersionView:
         view = self._tenure.version(self._ref)
