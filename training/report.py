@@ -119,7 +119,7 @@ class Reporter:
 
 def last_tokens(out: Path, step: int) -> int:
     """How many tokens had been trained on at a step, by the points logged up to it; 0 when there are none."""
-    points, _ = read_progress(out)
+    points = read_progress(out)[0] if step else []
     return int(max((point.metrics.get("num_tokens", 0.0) for point in points if point.step <= step), default=0.0))
 
 

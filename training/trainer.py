@@ -42,7 +42,8 @@ def sft_config(settings: Mapping[str, object], *, out: Path, device: str, evalua
     options: dict[str, Any] = {name: settings[name] for name in _PASSED_ON if name in settings}
     options |= {
         "bf16": settings.get("bf16", on_gpu and torch.cuda.is_bf16_supported()),
-        "gradient_checkpointing": settings.get("gradient_checkpointing", on_gpu),
+        # transformers 5 renames it; TRL 1.16 documents the old name, and both mean the same.
+        "activation_checkpointing": settings.get("gradient_checkpointing", on_gpu),
         "padding_free": padding_free,
         # The rows are cut already; TRL refuses padding_free with a length it would not enforce.
         "max_length": None if padding_free and not settings["packing"] else settings["max_length"],
