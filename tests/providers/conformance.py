@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
@@ -214,7 +214,7 @@ class ProviderConformance:
 _QUESTION = {"messages": [{"role": "user", "content": "Where is my order?"}], "max_tokens": 8}
 
 
-def _never() -> object:
+def _never() -> NoReturn:
     raise AssertionError
 
 

@@ -14,8 +14,16 @@ import psutil
 from providers import huggingface
 from providers.huggingface.process import LOCK_FILE, PID_FILE
 from providers.huggingface.provider import LocalProvider
-from providers.ports import Artifact, Connection, DeploymentReport, DeploymentRequest, JobReport, ProviderFactory
-from providers.ports import DataSet, TrainingRequest
+from providers.ports import (
+    Artifact,
+    Connection,
+    DataSet,
+    DeploymentReport,
+    DeploymentRequest,
+    JobReport,
+    ProviderFactory,
+    TrainingRequest,
+)
 from tests.providers.huggingface.stand_in import make_model
 
 WAIT_S_MAX = 30.0
@@ -71,7 +79,12 @@ class LocalHarness:
         return self.behaving(name, "fail")
 
     def behaving(
-        self, name: str, behaviour: str, *, validation: bool = False, hyperparameters: Mapping[str, object] | None = None
+        self,
+        name: str,
+        behaviour: str,
+        *,
+        validation: bool = False,
+        hyperparameters: Mapping[str, object] | None = None,
     ) -> TrainingRequest:
         path = self.folder / f"{behaviour}.jsonl"
         path.write_text(json.dumps({"behaviour": behaviour}) + "\n", "utf-8")

@@ -4,6 +4,8 @@ As a trainer it obeys `training.contract` and does what the first row of its tra
 OpenAI's chat API and does what `behaviour.txt` in its model folder says. Only the standard library and the contract.
 """
 
+# ruff: noqa: T201 - a program that prints is what it stands in for
+
 from __future__ import annotations
 
 import json
@@ -73,7 +75,9 @@ def train(spec_path: Path, out: Path) -> None:
                 point = ProgressPoint(step=step, epoch=step / 3, at=1e9 + step, metrics=metrics)
                 file.write(json.dumps({"step": step, "epoch": point.epoch, "at": point.at, "metrics": metrics}) + "\n")
         status("running", step)
-        if step == 2 and (behaviour in {"hang", "deaf", "die-on-term", "with-child"} or (behaviour == "die-once" and number == 1)):
+        if step == 2 and (
+            behaviour in {"hang", "deaf", "die-on-term", "with-child"} or (behaviour == "die-once" and number == 1)
+        ):
             if behaviour == "die-once":
                 os.kill(os.getpid(), signal.SIGKILL)
             while not (out / "go-on").exists():

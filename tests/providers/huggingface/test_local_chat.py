@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import subprocess
+import sys
 
 import pytest
 
@@ -66,9 +66,7 @@ def test_an_error_of_the_server_carries_its_body_as_json_or_as_text(served: Loca
 
 
 @pytest.mark.parametrize(("words", "code"), [("be slow", "timeout"), ("hang up", "broken")])
-def test_an_answer_that_does_not_come_leaves_it_open_what_happened(
-    served: LocalHarness, words: str, code: str
-) -> None:
+def test_an_answer_that_does_not_come_leaves_it_open_what_happened(served: LocalHarness, words: str, code: str) -> None:
     with pytest.raises(OutcomeUnknownError) as unknown:
         served.connect().chat.complete(TARGET, saying(words), timeout_s=0.2)
     assert unknown.value.code == code

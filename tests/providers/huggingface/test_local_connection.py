@@ -20,9 +20,7 @@ from tests.providers.huggingface.stand_in import make_model
 
 
 def settings(folder: Path, **given: object) -> Settings:
-    return settings_of(
-        Connection(name="local", provider="huggingface", settings=given, registry="r1", folder=folder)
-    )
+    return settings_of(Connection(name="local", provider="huggingface", settings=given, registry="r1", folder=folder))
 
 
 def test_a_connection_needs_no_setting(tmp_path: Path) -> None:
@@ -94,7 +92,7 @@ def test_a_path_is_no_name_of_a_base_model(tmp_path: Path, name: str) -> None:
 
 def test_a_base_model_that_is_not_there_is_left_to_the_hub_where_downloads_are_allowed(tmp_path: Path) -> None:
     assert find_base_model(settings(tmp_path, downloads=True), "org/large") == "org/large"
-    with pytest.raises(RejectedError, match="does not exist$"):
+    with pytest.raises(RejectedError, match=r"does not exist$"):
         find_base_model(settings(tmp_path, downloads=True), "no-organisation")
 
 
@@ -163,5 +161,3 @@ def test_the_tail_of_a_log_shows_a_progress_bar_as_it_ended(tmp_path: Path) -> N
     assert last_words(log) == "ValueError: bad"
     log.write_text("only this\n")
     assert last_words(log) == "only this"
-
-

@@ -162,7 +162,7 @@ def test_a_model_that_must_not_be_served_is_refused_before_anything_starts(harne
         changed(id=str(harness.folder / "gone"))
     with pytest.raises(RejectedError, match="not what was trained"):
         changed(digest="sha256:0")
-    with pytest.raises(RejectedError, match="no options .*colour"):
+    with pytest.raises(RejectedError, match=r"no options .*colour"):
         deployments.create(dataclasses.replace(good, options={"colour": "blue"}))
     with pytest.raises(RejectedError, match="not a name"):
         deployments.create(dataclasses.replace(good, name=".hidden"))
@@ -219,6 +219,16 @@ def test_vllm_serves_where_it_is_and_a_gpu_is(
     assert answer["model"] == "dep-1"
 
 
+def test_a_servers_threads_do_not_spin_unless_that_is_wanted(
+    harness: LocalHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.connect().deployments.create(harness.deployment("dep-1"))
+    assert harness.process("deployments", "dep-1").environ()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    harness.connect().deployments.create(harness.deployment("dep-2"))
+    assert harness.process("deployments", "dep-2").environ()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_transformers_serves_where_there_is_no_gpu(harness: LocalHarness) -> None:
     provider = harness.connect(device="auto")
     assert provider.deployments.create(harness.deployment("dep-1")).sku == "transformers"
@@ -236,5 +246,3 @@ def test_vllm_is_refused_where_it_cannot_run(
 def test_ports_that_other_deployments_have_are_not_given_again() -> None:
     with pytest.raises(UnavailableError, match="no free port"):
         module._free_port(set(range(65_536)))
-
-

@@ -92,7 +92,9 @@ def test_a_program_lives_in_its_folder_with_the_environment_it_was_given_and_no_
     launcher = ProcessLauncher()
     assert launcher.find(folder) is None
     assert not launcher.was_started(folder)
-    started = launcher.start(folder, program(folder, "import os, time; print(sorted(os.environ), flush=True); time.sleep(600)"))
+    started = launcher.start(
+        folder, program(folder, "import os, time; print(sorted(os.environ), flush=True); time.sleep(600)")
+    )
     assert started is not None
     assert launcher.find(folder) == started
     assert launcher.was_started(folder)
@@ -195,7 +197,9 @@ def test_a_pid_that_was_given_to_somebody_else_is_not_taken_for_ours(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = ProcessLauncher()
-    launcher.start(folder, program(folder, "import os, time\nos.setsid if os.fork() else os.setsid() or time.sleep(600)"))
+    launcher.start(
+        folder, program(folder, "import os, time\nos.setsid if os.fork() else os.setsid() or time.sleep(600)")
+    )
     until(lambda: launcher.exit_code(folder) == 0)
     stranger = subprocess.Popen([sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE, start_new_session=True)
     (folder / PID_FILE).write_text(f"{stranger.pid}\n")

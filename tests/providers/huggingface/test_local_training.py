@@ -1,4 +1,4 @@
-"""Jobs in processes: found again, resumed, cancelled, and never run twice. What every provider does is in conformance."""
+"""Jobs in processes: found again, resumed, cancelled, and never run twice. See conformance for the rest."""
 
 from __future__ import annotations
 
