@@ -3,6 +3,7 @@
 It shows the whole of what such a script is given and must leave behind; docs/custom-training.md explains it.
 """
 
+# pyright: basic
 from __future__ import annotations
 
 import argparse

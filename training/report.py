@@ -85,7 +85,7 @@ class Reporter:
             )
 
     def point(self, step: int, epoch: float | None, metrics: Mapping[str, float]) -> None:
-        """Append one point and flush it. After a resume, steps that were seen before appear again: the later one counts."""
+        """Append one point and flush it. After a resume steps may appear again: the later one counts."""
         if self._silent:
             return
         point = ProgressPoint(step=step, epoch=epoch, at=time.time(), metrics=metrics)

@@ -28,12 +28,15 @@ from training.trainer import TokenWeightedTrainer, sft_config
 from training.weights import WeightsError, tensor_names
 
 CACHE_FOLDER: Final = "cache"
+_hf: Any = transformers
+"""Its functions are typed in part only."""
+
 _STATE_FILE: Final = "trainer_state.json"
 _METRICS: Final = {"loss": "train_loss", "eval_loss": "valid_loss"}
 
 
 def fine_tune(spec: RunSpec, *, base: Path, out: Path, result: Path, reporter: Reporter) -> Mapping[str, float]:
-    """Train, and save the standalone model into `result` (from the first rank). Returns its final train_loss and valid_loss.
+    """Train, and save the standalone model into `result` (from the first rank). Returns its train_loss and valid_loss.
 
     Goes on from the newest complete checkpoint in OUT. Raises RunFaultError, or whatever the libraries raise.
     """
@@ -41,7 +44,7 @@ def fine_tune(spec: RunSpec, *, base: Path, out: Path, result: Path, reporter: R
     settings = with_defaults(validate(spec.hyperparameters, spec.method), spec.method)
     device = choose_device(spec.device)
     checkpoint = newest_checkpoint(out / CHECKPOINTS_FOLDER)
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = _hf.AutoTokenizer.from_pretrained(base)
     length = cast("int", settings["max_length"])
     cache = out / CACHE_FOLDER
     train = tokenise(Path(spec.train), tokenizer, max_length=length, cache=cache)
@@ -59,7 +62,7 @@ def fine_tune(spec: RunSpec, *, base: Path, out: Path, result: Path, reporter: R
     ]
     if "early_stopping_patience" in settings:
         callbacks.append(transformers.EarlyStoppingCallback(cast("int", settings["early_stopping_patience"])))
-    trainer = TokenWeightedTrainer(
+    trainer: Any = TokenWeightedTrainer(
         model=model,
         args=sft_config(settings, out=out / CHECKPOINTS_FOLDER, device=device, evaluate=validation is not None),
         train_dataset=train.dataset,
@@ -129,7 +132,7 @@ def _ended(checkpoint: Path) -> bool:
     return state.global_step >= state.max_steps
 
 
-def _restore(trainer: TokenWeightedTrainer, checkpoint: Path) -> None:
+def _restore(trainer: Any, checkpoint: Path) -> None:  # noqa: ANN401 - TRL is untyped
     """Only the saving was left to do. (transformers, asked to resume here, would train one step more.)"""
     state = TrainerState.load_from_json(str(checkpoint / _STATE_FILE))
     best = state.best_model_checkpoint
@@ -141,8 +144,8 @@ def _restore(trainer: TokenWeightedTrainer, checkpoint: Path) -> None:
 def _load(base: Path, method: str, device: str) -> Any:  # noqa: ANN401 - a transformers model
     # A frozen base may be bfloat16; weights that are trained stay float32, for AdamW's small steps vanish in bfloat16.
     frozen_in_bf16 = method == "lora" and device == "cuda" and torch.cuda.is_bf16_supported()
-    stored = transformers.AutoConfig.from_pretrained(base).dtype
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+    stored = _hf.AutoConfig.from_pretrained(base).dtype
+    model: Any = _hf.AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.bfloat16 if frozen_in_bf16 else torch.float32, use_safetensors=True
     )
     model.config.dtype = stored or torch.float32
@@ -188,7 +191,7 @@ class Progress(TrainerCallback):
         self._tokens_before = tokens_before
         self._device = device
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401, ARG002 - transformers' signature
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401 - transformers' signature
         self._reporter.running(step=state.global_step, steps_total=state.max_steps)
         if state.global_step >= state.max_steps and args.eval_strategy == "steps":
             control.should_evaluate = True
@@ -196,8 +199,8 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401, ARG002 - see above
         self._reporter.running(step=state.global_step, steps_total=state.max_steps, device=self._device)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: object) -> None:  # noqa: ANN401, ARG002 - see above
-        if "train_runtime" in logs:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: object) -> None:  # noqa: ANN401, ARG002 - see above
+        if logs is None or "train_runtime" in logs:
             return
         metrics = {name: value for key, value in logs.items() if (name := _metric_name(key)) is not None}
         for name in ("train_loss", "valid_loss"):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from training.data import IGNORED
 
@@ -78,18 +79,20 @@ class TokenWeightedTrainer(SFTTrainer):
 
     def prediction_step(
         self,
-        model: Any,
-        inputs: Any,
+        model: Any,  # noqa: ANN401 - transformers' signature
+        inputs: Any,  # noqa: ANN401 - see above
         prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,  # noqa: ANN401 - transformers' signature
+        ignore_keys: list[str] | None = None,
     ) -> Any:  # noqa: ANN401 - see above
         # The first token of a row is never predicted; its label is ignored where rows are laid end to end, too.
         tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
-        result: Any = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        base: Any = super()
+        result: Any = base.prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         pair = torch.stack([result[0].float() * tokens.to(result[0].device), tokens.to(result[0].device).float()])
-        total, count = self.accelerator.reduce(pair).tolist()
-        self._loss_sum += total
-        self._loss_tokens += count
+        accelerator: Any = self.accelerator
+        summed: torch.Tensor = accelerator.reduce(pair)
+        self._loss_sum += summed[0].item()
+        self._loss_tokens += summed[1].item()
         return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

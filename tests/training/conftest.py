@@ -1,9 +1,8 @@
-"""One tiny base model for all runs of the session, and the way a run is started here: in this process, as the program does."""
+"""One tiny base model for all runs of the session, and runs of the program in this process."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest finds it
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest finds it
     """The program sets this variable; a test gives it back."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    yield
 
 
 class Runs:

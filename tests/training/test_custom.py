@@ -61,7 +61,7 @@ def test_a_model_without_a_tokenizer_gets_the_base_models(runs: Runs) -> None:
 
 
 def test_what_the_script_appends_becomes_the_runs_progress(runs: Runs) -> None:
-    lines = [
+    lines: list[object] = [
         {"step": 1, "metrics": {"train_loss": 2.5}, "epoch": 0.5},
         {"step": 2, "metrics": {"train_loss": 2.0, "valid_loss": 2.2, "bad": float("nan")}},
         {"step": "x", "metrics": {}},

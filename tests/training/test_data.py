@@ -13,14 +13,16 @@ from training.report import RunFaultError
 
 @pytest.fixture
 def tokenizer(base_model: Path) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(base_model)
+    hf: Any = transformers
+    return hf.AutoTokenizer.from_pretrained(base_model)
 
 
 def test_only_the_completion_is_learned(tmp_path: Path, tokenizer: Any) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 4)
     tokens = tokenise(rows, tokenizer, max_length=256, cache=tmp_path / "cache")
     assert len(tokens.dataset) == 4
-    for row, length in zip(tokens.dataset, tokens.lengths, strict=True):
+    rows_of_ids: Any = tokens.dataset
+    for row, length in zip(rows_of_ids, tokens.lengths, strict=True):
         ids, labels = row["input_ids"], row["labels"]
         learned = [token for token in labels if token != IGNORED]
         assert tokenizer.decode(learned).startswith("it has shipped")
@@ -31,16 +33,19 @@ def test_only_the_completion_is_learned(tmp_path: Path, tokenizer: Any) -> None:
 
 
 def test_the_tokens_are_those_that_trl_would_make(tmp_path: Path, tokenizer: Any, base_model: Path) -> None:
-    import trl
-    from datasets import Dataset
+    import datasets
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    hf: Any = datasets
 
     rows = write_rows(tmp_path / "rows.jsonl", 8)
     ours = tokenise(rows, tokenizer, max_length=40, cache=tmp_path / "cache").dataset
-    config = trl.SFTConfig(
+    config = SFTConfig(
         output_dir=str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, max_length=40
     )
-    raw = Dataset.from_json(str(rows), cache_dir=str(tmp_path / "hf"))
-    trainer: Any = trl.SFTTrainer(str(base_model), args=config, train_dataset=raw, processing_class=tokenizer)
+    raw = hf.Dataset.from_json(str(rows), cache_dir=str(tmp_path / "hf"))
+    trainer: Any = SFTTrainer(str(base_model), args=config, train_dataset=raw, processing_class=tokenizer)
     theirs = trainer.train_dataset
     assert ours["input_ids"][:] == theirs["input_ids"][:]
     assert ours["labels"][:] == theirs["labels"][:]

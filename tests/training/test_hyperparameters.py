@@ -9,7 +9,7 @@ from training.hyperparameters import HYPERPARAMETERS, SPELLINGS, validate, with_
 
 
 def faults(settings: dict[str, object], method: str = "lora") -> list[str]:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         validate(settings, method)
     return str(caught.value).splitlines()
 

@@ -16,13 +16,14 @@ from training.contract import PROGRESS_FILE, read_manifest, read_progress, read_
 from training.sft import choose_device, newest_checkpoint
 from training.weights import tensor_names
 
+hf: Any = transformers
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 )  # peft 0.21 asks
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    model: Any = hf.AutoModelForCausalLM.from_pretrained(folder)
     return model.state_dict()
 
 
@@ -50,7 +51,7 @@ def test_a_lora_run_leaves_a_standalone_model_its_losses_and_a_manifest(runs: Ru
     assert "model.layers.0.self_attn.q_proj.weight" in names
     assert "model.embed_tokens.weight" not in names
     assert tensor_names(model / "model.safetensors") == tensor_names(base_model / "model.safetensors")
-    assert transformers.AutoTokenizer.from_pretrained(model).chat_template is not None
+    assert hf.AutoTokenizer.from_pretrained(model).chat_template is not None
     assert json.loads((model / "config.json").read_text())["use_cache"] is True
 
     points, _ = read_progress(runs.out)
@@ -120,12 +121,12 @@ def test_epochs_and_evaluation_by_epoch(runs: Runs) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run(runs: Runs, base_model: Path, tmp_path: Path) -> None:
-    broken: Any = transformers.AutoModelForCausalLM.from_pretrained(base_model)
+    broken: Any = hf.AutoModelForCausalLM.from_pretrained(base_model)
     with torch.no_grad():
         broken.model.norm.weight.fill_(float("nan"))
     folder = tmp_path / "broken"
     broken.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)
+    hf.AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)
     assert runs.run(base_model=str(folder)) == 1
     status = read_status(runs.out)
     assert status is not None

@@ -18,7 +18,7 @@ def spec(tmp_path: Path) -> RunSpec:
 
 
 def faults(spec: RunSpec) -> list[str]:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         validate_spec(spec)
     return str(caught.value).splitlines()
 
