@@ -130,7 +130,7 @@ def _tell(event: EventView, columns: list[Column[EventView]], *, as_json: bool) 
 
         sys.stdout.write(json.dumps(event.as_json(), ensure_ascii=False) + "\n")
     elif interactive():
-        typer.echo("  ".join(human(column.of(event)) for column in columns))
+        typer.echo("  ".join(human(column.cell(event)) for column in columns))
     else:
         sys.stdout.write(tsv_line([column.of(event) for column in columns]))
     sys.stdout.flush()

@@ -83,7 +83,7 @@ def policy_show(model: Model, as_json: AsJson = False) -> None:
     if as_json:
         print_json(dict(rules))
     else:
-        show_fields(rules)
+        show_fields(rules, with_empty=True)
 
 
 @policy.command("plan")

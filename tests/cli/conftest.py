@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -54,7 +55,7 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     def isatty(stream: object) -> bool:
         return stream is sys.stdout
 
-    monkeypatch.setattr(type(sys.stdout), "isatty", isatty)
+    monkeypatch.setattr(cast("type[object]", type(sys.stdout)), "isatty", isatty)
 
 
 @pytest.fixture

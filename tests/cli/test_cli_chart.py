@@ -36,7 +36,7 @@ def test_braille_cells_hold_eight_dots_each() -> None:
 
 def test_each_series_has_a_mark_of_its_own() -> None:
     lines = draw({"training": FALLING, "validation": [(0.0, 1.0), (6.0, 4.0)]}, width=40, height=10, unicode=False)
-    seen = {(span.text, span.series) for line in lines for span in line if span.series is not None}
+    seen = {(mark, span.series) for line in lines for span in line if span.series is not None for mark in span.text}
 
     assert seen == {("*", 0), ("o", 1)}
 

@@ -114,7 +114,7 @@ def test_following_on_a_terminal_is_a_line_per_event(local: Local, monkeypatch: 
     local.trained()
     answer = local.tenure("history", "support-bot", "--follow")
     assert answer.code == 0
-    assert "model-declared" in answer.out
+    assert "model declared" in answer.out
     assert "\t" not in answer.out
 
 
