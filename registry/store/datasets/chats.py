@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+
 from registry.store.datasets.engine import literal
 from registry.store.datasets.explain import BLANKS, ROLES
 from registry.store.datasets.model import Columns
@@ -18,10 +20,10 @@ NO_PROMPT, NO_COMPLETION, NO_SYSTEM = 128, 256, 512
 """Bits of an EXAMPLE that lacks a name altogether."""
 FAULTY = PROMPT_MISSING | PROMPT_EMPTY | COMPLETION_MISSING | COMPLETION_EMPTY | EXPLAIN
 
+VISIBLE = ((0x21, 0x7E), (0xA1, 0x1FFF), (0x3001, 0xFEFE))
+"""Ranges of characters without any of BLANKS. (An IN with many values would be planned as a join, and rows lose their order.)"""
 _BLANKS = " || ".join(f"chr({ord(character)})" for character in BLANKS)
-_ROLES = ", ".join(literal(role) for role in ROLES)
 _CHAT = "STRUCT(role VARCHAR, content VARCHAR)[]"
-_RAW_CHAT = """'[{"role": "JSON", "content": "JSON"}]'"""
 
 
 def chats(source: Source, columns: Columns) -> str:
@@ -45,51 +47,75 @@ def _table(rows: str, names: dict[str, str], columns: Columns) -> str:
 
 
 def _lines(rows: str, columns: Columns) -> str:
-    names = [columns.prompt, columns.completion, columns.system_column or "system", "messages"]
-    pointers = ", ".join(literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names)
-    taken = "NULL" if columns.system_column is None else "found[3]"
+    """Each line is parsed twice: into texts, and into raw JSON, whose first character tells a text from a number."""
+    names = [columns.prompt, columns.completion]
+    names += [columns.system_column] if columns.system_column is not None else []
+    texts = json.dumps({**dict.fromkeys(names, "VARCHAR"), "messages": [{"role": "VARCHAR", "content": "VARCHAR"}]})
+    raw = texts.replace('"VARCHAR"', '"JSON"')
     parsed = (
-        "SELECT row, line, line IS NULL OR trim(line, chr(32) || chr(9) || chr(13)) = '' AS blank,"  # noqa: S608 - see above
-        " CASE WHEN json_valid(line) THEN CASE WHEN json_type(line) = 'OBJECT'"
-        f" THEN json_extract(line, [{pointers}]) END END AS found FROM ({rows})"
+        f"SELECT row, line, blank, valid, CASE WHEN valid THEN from_json(line, {literal(texts)}) END AS texts,"  # noqa: S608 - see above
+        f" CASE WHEN valid THEN from_json(line, {literal(raw)}) END AS raw FROM (SELECT row, line,"
+        f" line IS NULL OR trim(line) = '' AS blank, json_valid(line) AS valid FROM ({rows}))"
     )
-    values = (
-        "SELECT row, line, blank, found, found[1] IS NULL AND found[4] IS NOT NULL AS chat,"  # noqa: S608 - see above
-        f" {_string('found[1]')} AS prompt, {_string('found[2]')} AS completion, {_string(taken)} AS own_system,"
-        f" {taken} IS NULL OR json_type({taken}) IN ('VARCHAR', 'NULL') AS system_fits,"
-        f" CASE WHEN chat THEN from_json(found[4], {_RAW_CHAT}) END AS raw FROM ({parsed})"
-    )
-    example = _chat(_system("own_system", columns), "prompt", "completion")
     built = (
-        f"SELECT row, line, blank, found, chat, CASE WHEN blank OR found IS NULL THEN NULL"  # noqa: S608 - see above
-        f" WHEN chat THEN {_checked_chat(columns)}"
-        f" WHEN NOT {_empty('prompt')} AND NOT {_empty('completion')} AND system_fits THEN {example}"
-        f" END AS messages FROM ({values})"
+        "SELECT row, line, blank, valid, CASE"  # noqa: S608 - see above
+        f" WHEN {_field('raw', columns.prompt)} IS NULL AND raw.messages IS NOT NULL THEN {_checked_chat(columns)}"
+        f" ELSE {_checked_example(columns)} END AS messages FROM ({parsed})"
     )
-    no_system = NO_SYSTEM if columns.system is not None else 0
-    flags = (
-        f"(CASE WHEN blank THEN {BLANK_LINE} WHEN messages IS NULL THEN {EXPLAIN} ELSE 0 END"
-        f" + CASE WHEN found IS NULL OR chat THEN 0 ELSE {EXAMPLE}"
-        f" + CASE WHEN found[1] IS NULL THEN {NO_PROMPT} ELSE 0 END"
-        f" + CASE WHEN found[2] IS NULL THEN {NO_COMPLETION} ELSE 0 END"
-        f" + CASE WHEN found[3] IS NULL THEN {no_system} ELSE 0 END END)::USMALLINT"
+    return (
+        f"SELECT row, (CASE WHEN blank THEN {BLANK_LINE} WHEN messages IS NULL THEN {EXPLAIN} + {_absence(columns)}"  # noqa: S608 - see above
+        f" ELSE 0 END)::USMALLINT AS flags, messages, CASE WHEN messages IS NULL THEN line END AS line FROM ({built})"
     )
-    return f"SELECT row, {flags} AS flags, messages, CASE WHEN messages IS NULL THEN line END AS line FROM ({built})"  # noqa: S608 - see above
+
+
+def _checked_example(columns: Columns) -> str:
+    """The chat of a line's named texts; NULL unless all of it is as `explain_line` wants it."""
+    told = columns.system_column
+    conditions = [f"starts_with({_field('raw', name)}, '\"')" for name in (columns.prompt, columns.completion)]
+    conditions += [f"NOT {_empty(_field('texts', name))}" for name in (columns.prompt, columns.completion)]
+    if told is not None:
+        conditions.append(f"coalesce(starts_with({_field('raw', told)}, '\"'), true)")
+    system = _system(None if told is None else _field("texts", told), columns)
+    chat = _chat(system, _field("texts", columns.prompt), _field("texts", columns.completion))
+    return f"CASE WHEN {' AND '.join(conditions)} THEN {chat} END"
 
 
 def _checked_chat(columns: Columns) -> str:
-    """The chat in `raw` with its texts taken out; NULL unless all of it is as `explain_line` wants it."""
-    texts = f"list_transform(raw, lambda one: {{'role': {_string('one.role')}, 'content': {_string('one.content')}}})"
-    sound = (
-        f"list_bool_and(list_transform({texts}, lambda one, place: coalesce(one.role IN ({_ROLES})"
-        f" AND NOT {_empty('one.content')} AND (one.role <> 'system' OR place = 1), false)))"
-    )
-    ended = f"coalesce(({texts})[-1].role = 'assistant' AND list_contains(list_transform({texts}, lambda one: one.role), 'user'), false)"
-    chat = f"({texts})::{_CHAT}"
+    """The chat that a line holds; NULL unless all of it is as `explain_line` wants it."""
+    known = " OR ".join(f"one.role = '\"{role}\"'" for role in ROLES)
+    conditions = [
+        _every("raw.messages", f"({known}) AND starts_with(one.content, '\"')"),
+        _every("texts.messages", f"NOT {_empty('one.content')} AND (one.role <> 'system' OR place = 1)"),
+        "list_bool_or(list_transform(texts.messages, lambda one: one.role = 'user'))",
+        "texts.messages[-1].role = 'assistant'",
+    ]
+    chat = "texts.messages"
     if columns.system_text is not None:
         told = f"[{{'role': 'system', 'content': {literal(columns.system_text)}}}]::{_CHAT}"
-        chat = f"CASE WHEN ({texts})[1].role = 'system' THEN {chat} ELSE {told} || {chat} END"
-    return f"CASE WHEN {ended} AND {sound} THEN {chat} END"
+        chat = f"CASE WHEN {chat}[1].role = 'system' THEN {chat} ELSE {told} || {chat} END"
+    return f"CASE WHEN {' AND '.join(conditions)} THEN {chat} END"
+
+
+def _every(messages: str, condition: str) -> str:
+    """NULLs count as false, which list_bool_and would pass over."""
+    return f"list_bool_and(list_transform({messages}, lambda one, place: coalesce({condition}, false)))"
+
+
+def _absence(columns: Columns) -> str:
+    """The bits of an object without messages that lacks a name. Slow, and only run for lines that are at fault."""
+    looked_for = [(NO_PROMPT, columns.prompt), (NO_COMPLETION, columns.completion)]
+    looked_for += [(NO_SYSTEM, columns.system)] if columns.system is not None else []
+    bits = " + ".join(f"CASE WHEN {_has(name)} THEN 0 ELSE {bit} END" for bit, name in looked_for)
+    example = f"json_type(line) = 'OBJECT' AND NOT {_has('messages')}"
+    return f"CASE WHEN valid THEN CASE WHEN {example} THEN {EXAMPLE} + {bits} ELSE 0 END ELSE 0 END"
+
+
+def _has(name: str) -> str:
+    return f"json_exists(line, {literal('/' + name.replace('~', '~0').replace('/', '~1'))})"
+
+
+def _field(struct: str, name: str) -> str:
+    return f"struct_extract({struct}, {literal(name)})"
 
 
 def _chat(system: str, prompt: str, completion: str) -> str:
@@ -104,11 +130,7 @@ def _system(column: str | None, columns: Columns) -> str:
     return column or "NULL::VARCHAR"
 
 
-def _string(json: str) -> str:
-    """The text of a JSON string; NULL for anything else."""
-    return f"CASE WHEN json_type({json}) = 'VARCHAR' THEN {json} ->> '$' END"
-
-
 def _empty(text: str) -> str:
-    """True for NULL too."""
-    return f"(coalesce(trim({text}, {_BLANKS}), '') = '')"
+    """True for NULL too. A text that begins with something visible is not trimmed: that costs seconds a million rows."""
+    visible = " OR ".join(f"ascii({text}) BETWEEN {first} AND {last}" for first, last in VISIBLE)
+    return f"(CASE WHEN {visible} THEN false ELSE coalesce(trim({text}, {_BLANKS}), '') = '' END)"

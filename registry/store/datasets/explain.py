@@ -36,7 +36,7 @@ def keys_of(line: str) -> tuple[str, ...]:
 
 
 def _object(row: dict[str, object], columns: Columns) -> Iterator[Complaint]:
-    if columns.prompt not in row and "messages" in row:
+    if row.get(columns.prompt) is None and row.get("messages") is not None:
         yield from _messages(row["messages"])
         return
     yield from _text(row, columns.prompt)

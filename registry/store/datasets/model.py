@@ -47,10 +47,12 @@ class Columns:
         """Raises BadInputError for names that cannot all be meant."""
         if self.system is not None and self.system_text is not None:
             raise BadInputError("Give a system column or one system text for all rows, not both.", field="system")
-        named = [name for name in (self.prompt, self.completion, self.system) if name is not None]
-        if len(set(named)) < len(named):
+        named = [name for name in (self.prompt, self.completion, self.system_column) if name is not None]
+        if len({name.lower() for name in (*named, "messages")}) <= len(named):
             raise BadInputError(
-                f"Prompt, completion and system must be columns of their own, not {', '.join(named)}.", field="columns"
+                f"Prompt, completion and system must be columns of their own, not {', '.join(named)}"
+                " (`messages` is for whole chats).",
+                field="columns",
             )
 
     @property

@@ -26,7 +26,10 @@ COPY_ROW_BYTES_MAX = 4 * ROW_BYTES_MAX + 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """`sql` selects `row` and, for a table, the columns that `names` maps to SQL's names; for JSON Lines, `line`."""
+    """`sql` selects `row` and, for a table, the columns that `names` maps to SQL's names; for JSON Lines, `line`.
+
+    `row` is NULL where a row's number is its place: numbering rows while they are read would take one thread.
+    """
 
     sql: str
     names: dict[str, str] | None
@@ -42,9 +45,9 @@ def strict_source(engine: Engine, seen: Look, columns: Columns, *, slot: str) ->
     if seen.format == "parquet":
         return _parquet(engine, file, columns)
     if seen.format == "jsonl":
-        return Source(sql=_numbered(_read_lines(file)), names=None)
+        return Source(sql=_rows(_read_lines(file)), names=None)
     header = _checked_header(seen, columns)
-    return Source(sql=_numbered(_read_csv(file, len(header))), names=_places(header, first=0))
+    return Source(sql=_rows(_read_csv(file, len(header))), names=_places(header, first=0))
 
 
 def forgiving_source(
@@ -119,7 +122,7 @@ def _parquet(engine: Engine, file: Path, columns: Columns) -> Source:
         )
     names = {name: '"' + name.replace('"', '""') + '"' for name in wanted}
     chosen = ", ".join(f"{name} AS c{place}" for place, name in enumerate(names.values()))
-    sql = f"SELECT row_number() OVER () AS row, {chosen} FROM {reader}"  # noqa: S608 - names are quoted
+    sql = f"SELECT NULL::BIGINT AS row, {chosen} FROM {reader}"  # noqa: S608 - names are quoted
     return Source(sql=sql, names=_places(wanted, first=0))
 
 
@@ -130,8 +133,8 @@ def _link(engine: Engine, seen: Look, slot: str) -> Path:
     return link
 
 
-def _numbered(reader: str) -> str:
-    return f"SELECT row_number() OVER () AS row, * FROM {reader}"  # noqa: S608 - literals of ours
+def _rows(reader: str) -> str:
+    return f"SELECT NULL::BIGINT AS row, * FROM {reader}"  # noqa: S608 - literals of ours
 
 
 def _places(header: Sequence[str], *, first: int) -> dict[str, str]:

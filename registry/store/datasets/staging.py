@@ -1,7 +1,7 @@
 """One file, read once into a narrow table of facts: where rows are at fault, and digests of those that are not.
 
-The table `facts_<slot>` holds row, flags, two digests, sizes and whether there is a system text; no text, so that a
-million rows take some 50 MB and ten million spill into the scratch folder.
+The view `facts_<slot>` has row, flags, two digests, sizes and whether there is a system text, and no text but faulty JSON
+lines, so that a million rows take some 50 MB, and ten million spill into the scratch folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TABLE_FAULTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """`chats` is the relation of rows, `facts` the table. `rows` counts faulty ones too."""
+    """`chats` is the relation of rows, `facts` the view. `rows` counts faulty ones too."""
 
     chats: str
     facts: str
@@ -95,10 +95,13 @@ def _read(engine: Engine, seen: Look, columns: Columns, broken: Report, *, slot:
 def _materialise(engine: Engine, source: Source, columns: Columns, *, slot: str) -> None:
     texts = "list_transform(messages, lambda one: {measure}(one.content))"
     engine.run(
-        f"CREATE OR REPLACE TABLE facts_{slot} AS SELECT row, flags, hash(messages) AS whole,"  # noqa: S608 - SQL of ours
+        f"CREATE OR REPLACE TABLE read_{slot} AS SELECT row, flags, line, hash(messages) AS whole,"  # noqa: S608 - SQL of ours
         f" hash(messages[-1].content) AS answer, list_sum({texts.format(measure='strlen')})::UINTEGER AS size,"
         f" list_sum({texts.format(measure='length')})::UINTEGER AS characters,"
         f" messages[1].role = 'system' AS told FROM ({chats(source, columns)})"
+    )
+    engine.run(
+        f"CREATE OR REPLACE VIEW facts_{slot} AS SELECT * REPLACE (coalesce(row, rowid + 1) AS row) FROM read_{slot}"  # noqa: S608 - see above
     )
 
 
@@ -116,7 +119,7 @@ def _report_lines(engine: Engine, staged: Staged, columns: Columns, report: Repo
     for complaint in absent:
         report(complaint.at(file))
     told = {complaint.column for complaint in absent}
-    lines = engine.stream(f"SELECT row, line FROM ({staged.chats}) WHERE flags & {bits.EXPLAIN} <> 0")  # noqa: S608 - see above
+    lines = engine.stream(f"SELECT row, line FROM {staged.facts} WHERE flags & {bits.EXPLAIN} <> 0 ORDER BY row")  # noqa: S608 - see above
     for row, line in lines:
         for complaint in explain_line(cast("str", line), columns):
             if complaint.kind != "missing-value" or complaint.column not in told:
@@ -134,5 +137,5 @@ def _absent_everywhere(engine: Engine, staged: Staged, columns: Columns) -> Iter
             f"SELECT count(*), count(*) FILTER (flags & {bit} <> 0) FROM {staged.facts} WHERE {example}"  # noqa: S608 - see above
         )
         if examples and examples == lacking:
-            (line,) = engine.one(f"SELECT first(line) FROM ({staged.chats}) WHERE {example} AND line IS NOT NULL")  # noqa: S608 - see above
+            (line,) = engine.one(f"SELECT first(line) FROM {staged.facts} WHERE {example} AND line IS NOT NULL")  # noqa: S608 - see above
             yield missing_column(name, keys_of(cast("str", line)) if line is not None else ())

@@ -15,7 +15,7 @@ CountTokens = Callable[[Sequence[str]], int]
 BYTES_PER_TOKEN = 4
 """English with the vocabularies in use; other languages and code take more tokens, which is why it is an estimate."""
 COUNTED_BYTES_MAX = 4_000_000
-"""A set with more text than this is counted on evenly spaced rows of about this much, and scaled: a second or two."""
+"""A set with more text than this is counted on some rows of about this much, and scaled: a second or two."""
 BATCH_ROWS = 500
 
 
@@ -68,12 +68,12 @@ def count(engine: Engine, chats: str, *, text_bytes: int, counter: CountTokens |
 
 
 def _batches(engine: Engine, chats: str, *, every: int) -> Iterator[list[str]]:
-    """Texts of every so-manieth row, up to the bound: rows of very uneven size must not add up to more."""
+    """Texts of one row in `every`, up to the bound: rows of very uneven size must not add up to more."""
     texts: list[str] = []
     left = COUNTED_BYTES_MAX
     sql = (
         "SELECT unnest(messages).content FROM"  # noqa: S608 - SQL of ours and a number
-        f" ({chats}) WHERE messages IS NOT NULL AND row % {every} = 0"
+        f" ({chats}) WHERE messages IS NOT NULL AND hash(messages) % {every} = 0"
     )
     for (content,) in engine.stream(sql):
         text = cast("str", content)
