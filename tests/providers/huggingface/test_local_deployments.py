@@ -189,6 +189,14 @@ def test_a_model_that_changed_after_its_manifest_is_refused(harness: LocalHarnes
         artifacts.get(artifact.id)
 
 
+def test_an_artifact_is_known_by_its_absolute_path(harness: LocalHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = harness.model()
+    monkeypatch.chdir(model.parent)
+    found = harness.connect().artifacts.get("model")
+    assert found is not None
+    assert found.id == str(model)
+
+
 def test_a_model_from_elsewhere_is_not_ours_to_delete(harness: LocalHarness) -> None:
     artifacts = harness.connect().artifacts
     with pytest.raises(RejectedError, match="by hand"):
