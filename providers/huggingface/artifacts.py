@@ -25,7 +25,7 @@ class LocalArtifacts:
         self._serves = serves
 
     def get(self, id: str) -> Artifact | None:
-        """Reads every byte of the model: half a gigabyte takes about a second. Answers with the absolute path as its id."""
+        """Reads every byte of the model: half a gigabyte takes about a second. The id it answers is absolute."""
         folder = Path(id).absolute()
         if not folder.is_dir():
             return None
