@@ -193,7 +193,7 @@ class Commands:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             state = unit.model(model)
             number = (state.last_version if state else 0) + 1
-            directory = f"own/{model}-{number}"
+            directory = own_directory(connection, VersionRef(model, number))
             payload = ev.OwnTrainingStarted(
                 model=model,
                 version=number,
@@ -205,7 +205,7 @@ class Commands:
             return versions.begin(state, payload, who), {"model": model, "version": number}
 
         ref = _ref(self._door.run(Command(name="new-version", body={"model": model}, who=who), decide))
-        folder = self.home / f"own/{ref.model}-{ref.number}"
+        folder = self.home / own_directory(connection, ref)
         folder.mkdir(parents=True, exist_ok=True)
         return ref, folder
 
@@ -494,6 +494,11 @@ class Commands:
             temporary.write_bytes(text)
             temporary.replace(kept)
         return ev.DataRef(sha256=digest, rows=text.count(b"\n"), name=code.name, path=f"code/{digest}.py")
+
+
+def own_directory(connection: str, ref: VersionRef) -> str:
+    """Below the home, where the local provider keeps artifacts that are its own to delete."""
+    return f"connections/{connection}/artifacts/{ref.model}-{ref.number}/model"
 
 
 @contextmanager
