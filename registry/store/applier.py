@@ -23,7 +23,7 @@ from registry.store.live import Live
 from registry.store.migrations import sync_folder
 from registry.store.statements import write_batches
 
-GATHER_S = 0.025
+GATHER_S = 0.1
 EVENTS_PER_COMMIT_MAX = 5_000
 HURRY_BACKLOG = 2_000
 RETRY_S = 1.0

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, get_args
 
 from registry.application.ports import Idempotency, Metric
@@ -19,7 +20,7 @@ from registry.domain.events import Event, NewEvent
 from registry.domain.ids import VersionRef
 from registry.store.chain import Row, event_of, parse_line, row_hash
 from registry.store.codec import decode, encode
-from registry.store.projection import split
+from registry.store.projection import empty_state, split
 from registry.store.values import canonical_text, naive_utc
 
 EVENTS_PER_APPEND_MAX = 10_000
@@ -105,13 +106,13 @@ def _draft(event: NewEvent) -> Draft:
 
 def check_kind(stream: str, payload: ev.DomainEvent | ev.UnknownEvent) -> None:
     """Raises BadInputError for an event in a stream of another kind, which no fold could make sense of."""
-    if isinstance(payload, ev.UnknownEvent):
-        return
-    kind, key = split(stream)
-    if KINDS[type(payload)] != kind or not key:
+    if not isinstance(payload, ev.UnknownEvent) and KINDS[type(payload)] != _kind(stream):
         raise BadInputError(f"{type(payload).__name__} does not belong in the stream {stream!r}", field="stream")
-    if kind == "version":
-        VersionRef.parse(key)
+
+
+@lru_cache(maxsize=4_096)
+def _kind(stream: str) -> str | None:
+    return None if empty_state(stream) is None else split(stream)[0]
 
 
 def check_text(*texts: str | None) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from registry.domain.apply import new_state
 from registry.domain.errors import TenureError
@@ -24,6 +24,8 @@ from registry.domain.states import (
     VersionState,
 )
 from registry.store.values import canonical_text, decoder, fields_of, naive_utc
+
+S = TypeVar("S", bound=State)
 
 FOLDING = 1
 """Goes up when `registry.domain.apply` folds the same events to something else: read models are then rebuilt on opening."""
@@ -166,7 +168,7 @@ def from_document(kind: str, text: str) -> State:
     return cast("State", decoder(READ_MODELS[kind].state)(json.loads(text)))
 
 
-def copy_of(state: State) -> State:
+def copy_of(state: S) -> S:
     """For whoever may change it. Values inside are shared: folding replaces them and never changes them."""
     return copy.copy(state)
 

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -168,16 +168,27 @@ class Writer:
         self.finished.append((self._live.tip.batch, full.path))
 
 
+class Tail(Protocol):
+    """What placing has to know about the log so far."""
+
+    @property
+    def tip(self) -> Tip: ...
+    @property
+    def recorded_at(self) -> datetime: ...
+    def head_of(self, stream: str) -> int: ...
+    def key_taken(self, key: str) -> bool: ...
+
+
 class Placing:
     """Gives requests their places, one after another, on top of what is acknowledged; forgotten if the write fails."""
 
-    def __init__(self, live: Live, clock: Clock, ids: Ids) -> None:
-        self.batch = Batch(live.tip.batch + 1, live.tip.position, live.tip.hash)
+    def __init__(self, log: Tail, clock: Clock, ids: Ids) -> None:
+        self.batch = Batch(log.tip.batch + 1, log.tip.position, log.tip.hash)
         self.heads: dict[str, int] = {}
         self.lines: list[str] = []
-        self.recorded_at = live.recorded_at
+        self.recorded_at = log.recorded_at
         self._keys: set[str] = set()
-        self._live = live
+        self._log = log
         self._clock = clock
         self._ids = ids
 
@@ -208,14 +219,14 @@ class Placing:
             if actual != expected:
                 raise conflict(stream, expected, actual)
         key = request.idempotency
-        if key is not None and (key.key in self._keys or self._live.key_taken(key.key)):
+        if key is not None and (key.key in self._keys or self._log.key_taken(key.key)):
             raise key_conflict(key.key)
         for draft in request.drafts:
             self._head(draft.stream)
 
     def _head(self, stream: str) -> int:
         head = self.heads.get(stream)
-        return self._live.head_of(stream) if head is None else head
+        return self._log.head_of(stream) if head is None else head
 
     def _events(self, request: Request) -> tuple[Event, ...]:
         self.recorded_at = max(self.recorded_at, naive_utc(self._clock()))
