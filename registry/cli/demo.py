@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 CONNECTION = "local"
 FILES = ("train.csv", "validation.csv")
-STOP_PASSES_MAX = 200
-"""Passes of the reconciler until everything is stopped; each takes a moment at least."""
+STOP_S_MAX = 60.0
+PAUSE_S = 0.1
 GONE = frozenset({"deleted", "lost"})
 KEYS_MAX = 100
 
@@ -124,32 +125,37 @@ class Life:
     def stop(self) -> None:
         """Cancel what trains, retire what is active, delete every deployment; returns when they are seen gone."""
         typer.secho("\nStopping what the demo has started …", dim=True)
-        for _ in range(STOP_PASSES_MAX):
-            mine = set(self._refs)
+        give_up_at = time.monotonic() + STOP_S_MAX
+        while time.monotonic() < give_up_at:
             for ref in self._refs:
-                mine |= self._let_go(ref)
+                self._let_go(ref)
             self._tenure.reconcile()
-            if not any(step.subject in mine for step in self._tenure.reconcile(plan=True)):
+            if self._is_at_rest():
                 return
+            time.sleep(PAUSE_S)
         typer.echo("Some of it is still stopping; `tenure reconcile` goes on with it.", err=True)
 
-    def _let_go(self, ref: str) -> set[str]:
-        """Ask everything of one version to end; the ids of its deployments that are not gone yet."""
-        tenure = self._tenure
-        state = self._state(ref)
+    def _let_go(self, ref: str) -> None:
+        """Ask everything of one version to end."""
         reason = "the demo was stopped"
+        state = self._state(ref)
         if state in {"queued", "training"}:
-            tenure.cancel(ref, reason=reason)
+            self._tenure.cancel(ref, reason=reason)
         elif state == "active":
-            tenure.retire(ref, reason=reason)
-        live = [one for one in tenure.deployments(model=ref.rpartition("@")[0]) if one.state not in GONE]
-        mine = [one for one in live if one.ref == ref]
-        for one in mine:
+            self._tenure.retire(ref, reason=reason)
+        for deployment in self._live(ref):
             try:
-                tenure.undeploy(one.id, reason=reason)
+                self._tenure.undeploy(deployment, reason=reason)
             except RefusedError:  # it came to serve the active version meanwhile; the next pass retires that
                 continue
-        return {one.id for one in mine}
+
+    def _live(self, ref: str) -> list[str]:
+        deployments = self._tenure.deployments(model=ref.rpartition("@")[0])
+        return [one.id for one in deployments if one.ref == ref and one.state not in GONE]
+
+    def _is_at_rest(self) -> bool:
+        planned = {step.subject for step in self._tenure.reconcile(plan=True)}
+        return not any(ref in planned or self._live(ref) for ref in self._refs)
 
     def _write_files(self) -> None:
         """The data, where the commands that are shown find them when they are tried by hand."""

@@ -75,7 +75,8 @@ def _tell(error: TenureError) -> int:
     typer.echo(error.message, err=True)
     if isinstance(error, BadInputError):
         for fault in error.faults:
-            typer.echo(f"  - {fault}", err=True)
+            if fault not in error.message:
+                typer.echo(f"  - {fault}", err=True)
     if isinstance(error, RefusedError) and error.state is not None:
         legal = ", ".join(error.legal) or "nothing"
         typer.echo(f"  It is {error.state}; from here: {legal}.", err=True)
