@@ -107,7 +107,9 @@ class Stage:
         }
         return FineTune(**{**known, **changes})  # pyright: ignore[reportArgumentType] - the caller knows the fields
 
-    def fine_tune(self, model: str = BOT, connection: str = "cloud", *, who: Who = ANA, **changes: object) -> VersionRef:
+    def fine_tune(
+        self, model: str = BOT, connection: str = "cloud", *, who: Who = ANA, **changes: object
+    ) -> VersionRef:
         return self.registry.commands.fine_tune(self.wanted(model, connection, **changes), who)
 
     def trained(self, model: str = BOT, connection: str = "cloud", **changes: object) -> VersionRef:

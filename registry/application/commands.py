@@ -377,21 +377,21 @@ class Commands:
         version = self._reading.version_state(ref)
         connection = self._reading.connection_state(version.connection)
         known = self._known(version.connection, {name_or_id})
-        if known is not None and (known.model, known.version) == (ref.model, ref.number):
-            return known.id
+        if known is not None and name_or_id == known.id:
+            name_or_id = known.name
         report = self._attachable(self._providers.of(connection), version, name_or_id)
         since = report.created_at or self._clock()
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
             current = self._version(unit, ref)
-            deployment = deploying.attached_id(current, report.id, since)
-            if unit.deployment(deployment) is not None:
-                return [], {"deployment": deployment}
             owner = self._known(version.connection, {report.name, report.id})
+            if owner is not None and (owner.model, owner.version) == (ref.model, ref.number):
+                return [], {"deployment": owner.id}
             if owner is not None:
                 raise RefusedError(f"{report.name} is {owner.id} already, of {owner.model}@{owner.version}")
             events = deploying.attach(
                 current,
+                self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number)),
                 name=report.name,
                 provider_id=report.id,
                 endpoint=report.endpoint,
@@ -399,6 +399,8 @@ class Commands:
                 billed_from=since,
                 who=who,
             )
+            deployment = events[0].stream.partition(":")[2]
+            unit.deployment(deployment)
             return events, {"deployment": deployment}
 
         body = {"ref": str(ref), "deployment": report.id, "reason": who.reason}

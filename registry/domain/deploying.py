@@ -92,13 +92,9 @@ def check_budget(policy: Policy, price: ev.Price, running: Iterable[DeploymentSt
         )
 
 
-def attached_id(version: VersionState, provider_id: str, billed_from: datetime) -> DeploymentId:
-    """Made of what was found, so that attaching it twice at once makes one deployment."""
-    return deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{billed_from.isoformat()}")
-
-
 def attach(
     version: VersionState,
+    deployments: Iterable[DeploymentState],
     *,
     name: str,
     provider_id: str,
@@ -107,10 +103,16 @@ def attach(
     billed_from: datetime,
     who: Who,
 ) -> list[NewEvent]:
-    """Take over a deployment that exists, after the provider showed that it serves this version's artifact."""
+    """Take over a deployment that exists, after the provider showed that it serves this version's artifact.
+
+    `deployments`: all that the version ever had. One that was lost and is there after all is attached as a new one.
+    """
+    existing = list(deployments)
+    if any(one.provider_id == provider_id and one.state not in GONE for one in existing):
+        return []
     if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
         raise RefusedError(f"{ref_of(version)} is {version.state}: nothing can be attached to it", state=version.state)
-    deployment = attached_id(version, provider_id, billed_from)
+    deployment = deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{len(existing)}")
     payload = ev.DeploymentAttached(
         deployment=deployment,
         model=version.model,

@@ -106,7 +106,7 @@ class Outcome:
     def changes_nothing(self) -> None:
         assert list(self._step(self.past)) == []
 
-    def refuses(self, *, match: str = "", state: str | None = None, legal: set[str] | None = None) -> None:
+    def refuses(self, *, match: str | None = None, state: str | None = None, legal: set[str] | None = None) -> None:
         with pytest.raises(TenureError, match=match) as refusal:
             self._step(self.past)
         if state is not None:
@@ -277,6 +277,7 @@ def requested(number: int = 1, *, purpose: str = "standby", who: Who = ANA) -> S
 def attached(number: int = 1, provider_id: str = "srv-9") -> Step:
     return lambda past: deploying.attach(
         past.version(number),
+        past.deployments(number),
         name="theirs",
         provider_id=provider_id,
         endpoint=None,
@@ -313,9 +314,7 @@ def lost(number: int = 1, *, exists: bool = False) -> Step:
 
 
 def undeploy(number: int = 1, who: Who = ANA) -> Step:
-    return lambda past: deploying.undeploy(
-        past.deployment(number), past.version(number), past.deployments(number), who
-    )
+    return lambda past: deploying.undeploy(past.deployment(number), past.version(number), past.deployments(number), who)
 
 
 def delete_accepted(number: int = 1) -> Step:
