@@ -1,7 +1,7 @@
 """A source's rows as chats, in SQL: (row, flags, messages, line), the same whatever the format was.
 
-`messages` is a list of {role, content}, system text first, the assistant's last; NULL where the row is at fault or blank.
-`flags` are bits that say why; `line` is the JSON line of a row that is left to `explain_line`, NULL otherwise.
+`messages` is a list of {role, content}, system text first, the assistant's last; NULL where the row is at fault or
+blank. `flags` are bits that say why; `line` is the JSON line of a row that `explain_line` must explain, else NULL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NO_PROMPT, NO_COMPLETION, NO_SYSTEM = 128, 256, 512
 FAULTY = PROMPT_MISSING | PROMPT_EMPTY | COMPLETION_MISSING | COMPLETION_EMPTY | EXPLAIN
 
 VISIBLE = ((0x21, 0x7E), (0xA1, 0x1FFF), (0x3001, 0xFEFE))
-"""Ranges of characters without any of BLANKS. (An IN with many values would be planned as a join, and rows lose their order.)"""
+"""Ranges of characters without any of BLANKS. (DuckDB plans an IN of many values as a join; rows lose their order.)"""
 _BLANKS = " || ".join(f"chr({ord(character)})" for character in BLANKS)
 _CHAT = "STRUCT(role VARCHAR, content VARCHAR)[]"
 
@@ -131,6 +131,6 @@ def _system(column: str | None, columns: Columns) -> str:
 
 
 def _empty(text: str) -> str:
-    """True for NULL too. A text that begins with something visible is not trimmed: that costs seconds a million rows."""
+    """True for NULL too. A text that begins with something visible is not trimmed, which is slow."""
     visible = " OR ".join(f"ascii({text}) BETWEEN {first} AND {last}" for first, last in VISIBLE)
     return f"(CASE WHEN {visible} THEN false ELSE coalesce(trim({text}, {_BLANKS}), '') = '' END)"

@@ -33,14 +33,14 @@ def check(
 ) -> DataReport:
     """Look at both files and answer what they hold and what is wrong; never raises for what is wrong with the data.
 
-    `rows_min` is the provider's, for the training set; a validation set needs one row. `size_bytes_max` is for each file,
-    uncompressed. `faults_max` bounds how many faults, and how many warnings, are listed. `count_tokens` answers the tokens
-    of some texts together; `tokenizer` is a tokenizer.json that does so; with neither, tokens are estimated. Blocks for
-    seconds a million rows, and writes only to the folder for temporary files.
+    `rows_min` is the provider's, for the training set; a validation set needs one row. `size_bytes_max` is for each
+    file, uncompressed. `faults_max` bounds how many faults, and how many warnings, are listed. `count_tokens` answers
+    the tokens of some texts together; `tokenizer` is a tokenizer.json that does so; with neither, tokens are estimated.
+    Blocks for seconds a million rows, and writes only to the folder for temporary files.
 
     Raises BadInputError for an unusable tokenizer, UnavailableError when memory or temporary space does not suffice.
     """
-    tell = progress or (lambda _: None)
+    tell = progress or _silent
     counter = counter_of(tokenizer) if tokenizer is not None else count_tokens
     files = (str(train),) if validation is None else (str(train), str(validation))
     faults, warnings = Faults(keep_max=faults_max, files=files), Faults(keep_max=faults_max, files=files)
@@ -62,6 +62,10 @@ def check(
         warnings=warnings.first(),
         warnings_total=warnings.total,
     )
+
+
+def _silent(phrase: str) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,8 @@ class _Checker:
 
     def _summary(self, summary: DataSummary, staged: Staged, counter: CountTokens | None) -> DataSummary:
         size, characters, told, longest, longest_row = self.engine.one(
-            "SELECT coalesce(sum(size), 0)::BIGINT, coalesce(sum(characters), 0)::BIGINT, count(*) FILTER (told),"
-            f" max(size), arg_max(row, size) FROM {staged.facts} WHERE whole IS NOT NULL"  # noqa: S608 - a table of ours
+            "SELECT coalesce(sum(size), 0)::BIGINT, coalesce(sum(characters), 0)::BIGINT, count(*) FILTER (told),"  # noqa: S608 - a view of ours
+            f" max(size), arg_max(row, size) FROM {staged.facts} WHERE whole IS NOT NULL"
         )
         tokens = count(self.engine, staged.chats, text_bytes=cast("int", size), counter=counter)
         return replace(
@@ -114,9 +118,9 @@ class _Checker:
     def _duplicates(self, file: str, staged: Staged) -> int:
         """Rows that repeat an earlier one, each a warning that names the first."""
         repeated = self.engine.stream(
-            "SELECT row, earliest FROM (SELECT row, whole, answer FROM"  # noqa: S608 - tables of ours
-            f" {staged.facts}) JOIN (SELECT whole, answer, min(row) AS earliest FROM {staged.facts} WHERE whole IS NOT NULL"
-            " GROUP BY whole, answer HAVING count(*) > 1) USING (whole, answer) WHERE row > earliest ORDER BY row"
+            f"SELECT row, earliest FROM {staged.facts} JOIN (SELECT whole, answer, min(row) AS earliest"  # noqa: S608 - a view of ours
+            f" FROM {staged.facts} WHERE whole IS NOT NULL GROUP BY whole, answer HAVING count(*) > 1)"
+            " USING (whole, answer) WHERE row > earliest ORDER BY row"
         )
         number = 0
         for row, earliest in repeated:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from registry.store.datasets.engine import Engine, literal
+from registry.domain.errors import UnavailableError
+from registry.store.datasets.engine import Engine, UnreadableError, literal
 from registry.store.datasets.faults import Faults
 from registry.store.datasets.files import look
 from registry.store.datasets.model import Columns, DataReport, DataSummary, FileFaultError
@@ -26,10 +27,14 @@ def convert(source: Path, columns: Columns, destination: Path) -> None:
     with scratch_folder(destination.parent) as scratch, Engine(memory_limit=MEMORY_LIMIT, scratch=scratch) as engine:
         whole = scratch / "whole.jsonl"
         staged = _staged(engine, source, columns)
-        engine.run(
-            f"COPY (SELECT messages[:-2] AS prompt, messages[-1:] AS completion FROM ({staged.chats})"  # noqa: S608 - SQL of ours
-            f" WHERE messages IS NOT NULL) TO {literal(str(whole))} (FORMAT json)"
-        )
+        try:
+            engine.run(
+                f"COPY (SELECT messages[:-2] AS prompt, messages[-1:] AS completion FROM ({staged.chats})"  # noqa: S608 - SQL of ours
+                f" WHERE messages IS NOT NULL) TO {literal(str(whole))} (FORMAT json)"
+            )
+        except UnreadableError as error:
+            message = f"{destination} cannot be written: {error.detail}"
+            raise UnavailableError(message, hint="Free some space there.") from error
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(destination)

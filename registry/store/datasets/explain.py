@@ -57,10 +57,13 @@ def _text(row: dict[str, object], column: str) -> Iterator[Complaint]:
 
 
 def _messages(messages: object) -> Iterator[Complaint]:
-    if not isinstance(messages, list) or not messages:
-        yield _message(None, f"is {_kind(messages)}, not a list of messages" if messages != [] else "is empty")
+    if not isinstance(messages, list):
+        yield _message(None, f"is {_kind(messages)}, not a list of messages")
         return
     listed = cast("list[object]", messages)
+    if not listed:
+        yield _message(None, "is empty")
+        return
     for number, message in enumerate(listed, start=1):
         yield from _one_message(number, message)
     roles = [cast("dict[str, object]", one).get("role") if isinstance(one, dict) else None for one in listed]

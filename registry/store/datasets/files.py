@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ FORMATS: dict[str, Format] = {
 }
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
+JOINED = re.compile(rb'" ++"')
+"""DuckDB reads `"a" "b"` as one value, `a b`, where it should see a broken quote."""
 NUL_SHARE_BINARY = 0.1
 """A text in UTF-16 is half NULs; a text with a stray NUL is not near this."""
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -37,7 +40,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What the bytes say. `clean`: UTF-8 without a NUL, so that a strict reader need not care about encodings.
+    """What the bytes say. `clean`: UTF-8 without a NUL or quotes that DuckDB misreads, so that it may read the file.
 
     `text_bytes` is the size once uncompressed, `head` the first bytes of that.
     """
@@ -104,7 +107,9 @@ def format_of(path: Path) -> tuple[Format, bool]:
     suffix = suffixes[-2] if compressed and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
     found = FORMATS.get(suffix)
     if found is None or (found == "parquet" and compressed):
-        raise FileFaultError.because("format", "is not named .csv, .jsonl, .ndjson, .json or .parquet (or .csv.gz, .jsonl.gz)")
+        raise FileFaultError.because(
+            "format", "is not named .csv, .jsonl, .ndjson, .json or .parquet (or .csv.gz, .jsonl.gz)"
+        )
     return found, compressed
 
 
@@ -132,7 +137,7 @@ def _read(path: Path, file: IO[bytes], format: Format, *, compressed: bool) -> L
     while chunk := source.read(CHUNK_BYTES):
         head = head or chunk[:HEAD_BYTES]
         text_bytes += len(chunk)
-        clean = clean and b"\0" not in chunk and _decodes(decoder, chunk)
+        clean = clean and b"\0" not in chunk and not JOINED.search(chunk) and _decodes(decoder, chunk)
     clean = clean and _decodes(decoder, b"", final=True)
     return Look(
         path=path,

@@ -63,8 +63,7 @@ def forgiving_source(
         writer.writerow(("row", *header))
         for record in records:
             if record.kind is not None:
-                column = header[record.value] if table and record.value is not None else None
-                report(_fault(seen, record, column))
+                report(_fault(seen, record, header if table else ()))
             elif record.row > 0:
                 writer.writerow((record.row, *record.values))
     reader = _read_csv(copy, len(header) + 1, row_bytes_max=COPY_ROW_BYTES_MAX)
@@ -161,6 +160,7 @@ def _buffers(row_bytes_max: int) -> str:
     return f"max_line_size={row_bytes_max}, buffer_size={8 * ROW_BYTES_MAX}"
 
 
-def _fault(seen: Look, record: Record, column: str | None) -> DataFault:
+def _fault(seen: Look, record: Record, header: Sequence[str]) -> DataFault:
     assert record.kind is not None
+    column = header[record.value] if record.value is not None and record.value < len(header) else None
     return DataFault(file=str(seen.path), row=record.row, column=column, kind=record.kind, message=record.message)

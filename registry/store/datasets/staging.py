@@ -1,14 +1,14 @@
 """One file, read once into a narrow table of facts: where rows are at fault, and digests of those that are not.
 
-The view `facts_<slot>` has row, flags, two digests, sizes and whether there is a system text, and no text but faulty JSON
-lines, so that a million rows take some 50 MB, and ten million spill into the scratch folder.
+The view `facts_<slot>` has row, flags, two digests, sizes and whether there is a system text, and no text but faulty
+JSON lines, so that a million rows take some 50 MB, and ten million spill into the scratch folder.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from registry.store.datasets.chats import chats
 from registry.store.datasets.engine import Engine, UnreadableError
 from registry.store.datasets.explain import explain_line, keys_of
 from registry.store.datasets.files import Look
-from registry.store.datasets.model import Columns, Complaint, DataFault, FileFaultError
+from registry.store.datasets.model import Columns, Complaint, DataFault, FaultKind, FileFaultError
 from registry.store.datasets.sources import Source, forgiving_source, missing_column, strict_source
 
 Report = Callable[[DataFault], None]
 
-TABLE_FAULTS = (
+TABLE_FAULTS: tuple[tuple[int, str, FaultKind, str], ...] = (
     (bits.PROMPT_MISSING, "prompt", "missing-value", "is missing"),
     (bits.PROMPT_EMPTY, "prompt", "empty-text", "is empty"),
     (bits.COMPLETION_MISSING, "completion", "missing-value", "is missing"),
@@ -42,7 +42,7 @@ class Staged:
 
 
 @contextmanager
-def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
+def scratch_folder(beside: Path | None = None) -> Generator[Path]:
     """A folder that is gone afterwards, among the temporary files or beside a destination."""
     folder = Path(tempfile.mkdtemp(prefix=".tenure-data-", dir=beside))
     try:
@@ -63,7 +63,8 @@ def stage(engine: Engine, seen: Look, columns: Columns, report: Report, *, slot:
         report(fault)
     relation, facts = chats(source, columns), f"facts_{slot}"
     rows, faulty = engine.one(
-        f"SELECT count(*) FILTER (flags & {bits.BLANK_LINE} = 0), count(*) FILTER (flags & {bits.FAULTY} <> 0) FROM {facts}"  # noqa: S608 - names and numbers of ours
+        f"SELECT count(*) FILTER (flags & {bits.BLANK_LINE} = 0),"  # noqa: S608 - names and numbers of ours
+        f" count(*) FILTER (flags & {bits.FAULTY} <> 0) FROM {facts}"
     )
     staged = Staged(chats=relation, facts=facts, rows=cast("int", rows) + len(broken))
     if staged.rows == 0:
@@ -88,7 +89,10 @@ def _read(engine: Engine, seen: Look, columns: Columns, broken: Report, *, slot:
         else:
             return source
     source = forgiving_source(engine, seen, columns, broken, slot=slot)
-    _materialise(engine, source, columns, slot=slot)
+    try:
+        _materialise(engine, source, columns, slot=slot)
+    except UnreadableError as error:
+        raise FileFaultError.because("corrupt", f"cannot be read: {error.detail}") from error
     return source
 
 

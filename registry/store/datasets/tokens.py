@@ -39,7 +39,9 @@ def counter_of(tokenizer: Path) -> CountTokens:
         from tokenizers import Tokenizer  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise BadInputError(
-            "Counting with a tokenizer needs the `tokenizers` package.", field="tokenizer", hint="Install tenure[local]."
+            "Counting with a tokenizer needs the `tokenizers` package.",
+            field="tokenizer",
+            hint="Install tenure[local].",
         ) from error
     try:
         loaded = cast("_Tokenizer", Tokenizer.from_file(str(tokenizer)))
