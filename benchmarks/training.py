@@ -182,7 +182,7 @@ def main() -> None:
         for name, (seconds, _) in overhead.items():
             print(f"  {name:26} {seconds / steps:7.3f} s/step")
         ratio = overhead["python -m training"][0] / overhead["bare TRL"][0]
-        print(f"  ratio {ratio:.3f} (at most 1.03)")
+        print(f"  ratio {ratio:.3f} (at most 1.03)", flush=True)
 
         found = measure({name: one_way(base, rows, steps, way) for name, way in WAYS.items()}, arguments.rounds)
         slowest = found["padded (TRL's default)"]

@@ -108,7 +108,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in found:
         if _complete(path):
             return path
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     return None
 
 

@@ -49,7 +49,7 @@ def status_of(runs: Runs) -> tuple[str, str | None]:
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_as_if_nothing_had_happened(runs: Runs) -> None:
-    settings = {"max_steps": 80, "batch_size": 4, "save_steps": 5, "logging_steps": 1, "eval_steps": 40}
+    settings = {"max_steps": 50, "batch_size": 4, "save_steps": 5, "logging_steps": 1, "eval_steps": 25}
     spec = runs.write(hyperparameters=settings)
 
     killed = start(runs, spec)
@@ -276,3 +276,12 @@ class TestSeveralGpus:
         assert runs.run(device="auto") == 0
         assert trained == [False]
         assert not (runs.out / STATUS_FILE).exists()
+
+
+def test_a_run_may_be_made_from_a_thread_where_signals_cannot_be_heard(runs: Runs) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(runs.run(base_model="/nowhere")))
+    thread.start()
+    thread.join()
+    assert codes == [1]
+    assert status_of(runs) == ("failed", "the base model /nowhere is not a folder")

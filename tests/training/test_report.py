@@ -94,3 +94,8 @@ def test_a_silent_reporter_writes_nothing(tmp_path: Path) -> None:
         reporter.point(1, None, {})
         reporter.finish("failed", error="x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_where_nothing_ran_yet_has_nothing_to_say(tmp_path: Path) -> None:
+    assert read_status(tmp_path) is None
+    assert read_progress(tmp_path, offset=7) == ([], 7)
