@@ -23,7 +23,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest finds it
-    """The program sets the first; a test gives it back. A model this small waits for threads longer than it computes."""
+    """The program sets the first; a test gives it back. A tiny model waits for threads longer than it computes."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
