@@ -39,6 +39,7 @@ from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
 
 EPOCH = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+When = Literal["before", "after"]
 _T = TypeVar("_T")
 
 
@@ -81,7 +82,7 @@ class Crash(BaseException):
 @dataclass(frozen=True, slots=True)
 class Fault:
     error: BaseException
-    when: Literal["before", "after"]
+    when: When
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,13 +136,16 @@ class Cloud:
         self.chats: list[tuple[ServingTarget, ChatRequest]] = []
         self.lock = threading.RLock()
         self.faults: dict[str, deque[Fault]] = {}
-        self.crash_at: tuple[int, Literal["before", "after"]] | None = None
+        self.crash_at: tuple[int, When] | None = None
+        """Dies at the call of this number, counted from 1."""
+        self.crash_every: tuple[int, When] | None = None
         self.results: deque[tuple[JobOutcome, Mapping[str, float] | str]] = deque()
         """How the next jobs end: succeeded with these final figures, or failed for this reason. Default: succeeded."""
         self.deploy_failures: deque[str] = deque()
         self.answers = True
         """Whether deployments answer a chat."""
         self.duplicate_jobs = 0
+        self.cancels_ignored = 0
         self.deletes_ignored = 0
         self.reappearing = 0
         """How many deletes are undone at the second read after them."""
@@ -150,9 +154,7 @@ class Cloud:
 
     # Faults
 
-    def fail(
-        self, operation: str, error: BaseException, *, when: Literal["before", "after"] = "before", times: int = 1
-    ) -> None:
+    def fail(self, operation: str, error: BaseException, *, when: When = "before", times: int = 1) -> None:
         """The next calls of an operation raise this, before or after their effect."""
         self.faults.setdefault(operation, deque()).extend(Fault(error, when) for _ in range(times))
 
@@ -162,16 +164,20 @@ class Cloud:
             number = len(self.calls)
             queued = self.faults.get(operation)
             fault = queued.popleft() if queued else None
-            if self.crash_at == (number, "before"):
-                raise Crash
+            self._crash(number, "before")
             if fault is not None and fault.when == "before":
                 raise fault.error
             result = effect()
-            if self.crash_at == (number, "after"):
-                raise Crash
+            self._crash(number, "after")
             if fault is not None:
                 raise fault.error
             return result
+
+    def _crash(self, number: int, when: When) -> None:
+        if self.crash_at == (number, when):
+            raise Crash
+        if self.crash_every is not None and self.crash_every[1] == when and number % self.crash_every[0] == 0:
+            raise Crash
 
     def count(self, operation: str) -> int:
         return self.calls.count(operation)
@@ -353,6 +359,9 @@ class FakeTraining:
     def cancel(self, id: str) -> None:
         def stop() -> None:
             job = self._cloud.jobs.get(id)
+            if self._cloud.cancels_ignored:
+                self._cloud.cancels_ignored -= 1
+                return
             if job is not None and job.outcome == "running":
                 job.outcome, job.status = "cancelled", "cancelled"
 

@@ -83,10 +83,10 @@ class JobSteps:
         return self._adopt(version, [report])
 
     def _adopt(self, version: VersionState, found: Sequence[JobReport]) -> Done:
-        """Record the first job; any other that the provider made all the same is recorded and stopped."""
+        """Record the first job; any other that the provider made all the same is recorded and stopped before that,
+        because nobody looks for duplicates of a job that is known.
+        """
         first, *duplicates = found
-        job = ev.JobRef(id=first.id, name=first.name, status=first.status)
-        self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
         for one in duplicates:
             duplicate = ev.DuplicateJobFound(job=ev.JobRef(id=one.id, name=one.name, status=one.status))
             self._append(
@@ -96,6 +96,8 @@ class JobSteps:
                 ),
             )
             self._provider(version).training.cancel(one.id)
+        job = ev.JobRef(id=first.id, name=first.name, status=first.status)
+        self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
         return f"job {first.id}"
 
     def poll(self, step: Step) -> Done:
