@@ -27,8 +27,8 @@ _INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_")
 _OF_THE_HUB = frozenset({"HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT"})
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"})
 _SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Torch's threads sleep while they wait for each other, unless the user says otherwise. By default they spin: on two busy
-cores SmolLM2's eight tokens then took 7 to 13 s against 2 s, and six steps of training 225 s against 47 s."""
+"""Torch's threads sleep while they wait for each other, unless the user says otherwise. By default they spin: on two
+busy cores SmolLM2's eight tokens then took 7 to 13 s against 2 s, and six steps of training 225 s against 47 s."""
 
 _INSPECT = """
 import importlib.util, json
