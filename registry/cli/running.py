@@ -77,7 +77,7 @@ def _tell(error: TenureError) -> int:
         for fault in error.faults:
             if fault not in error.message:
                 typer.echo(f"  - {fault}", err=True)
-    if isinstance(error, RefusedError) and error.state is not None:
+    if isinstance(error, RefusedError) and error.state is not None and "legal from" not in error.message:
         legal = ", ".join(error.legal) or "nothing"
         typer.echo(f"  It is {error.state}; from here: {legal}.", err=True)
     if error.hint:
