@@ -35,6 +35,7 @@ from providers.ports import (
     ServingTarget,
     TrainingRequest,
 )
+from registry import system
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
 
@@ -60,6 +61,13 @@ class FakeClock:
         with self._lock:
             self.time += timedelta(**span)
             return self.time
+
+
+class RealClock(FakeClock):
+    """The real time, for what waits in real time."""
+
+    def __call__(self) -> datetime:
+        return system.now()
 
 
 class SequentialIds:

@@ -66,9 +66,11 @@ class FakeData:
 class Stage:
     """`registry` can be thrown away and composed again (`restart`): log, clock and clouds stay."""
 
-    def __init__(self, home: Path, *, document: Mapping[str, object] = DOCUMENT) -> None:
+    def __init__(
+        self, home: Path, *, document: Mapping[str, object] = DOCUMENT, clock: FakeClock | None = None
+    ) -> None:
         self.home = home
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.providers = FakeProviders(self.clock)
         self.log: EventLog = MemoryLog(clock=self.clock, ids=SequentialIds())
         self.registry: Registry = self.restart()

@@ -109,10 +109,9 @@ def test_what_is_wrong_is_named_and_nothing_of_the_file_is_applied(
     stage: Stage, document: Document, match: str
 ) -> None:
     head = stage.log.head()
-    known = {"model": {"models": {"fresh": {}}}}["model"]
-    merged = {**known, **document} if "models" not in document else document
+    fresh: Document = {"models": {"fresh": {}}}
     with pytest.raises(BadInputError, match=match):
-        stage.registry.declaring.apply(merged, ANA, plan=False)
+        stage.registry.declaring.apply({**fresh, **document}, ANA, plan=False)
     assert stage.log.head() == head
 
 

@@ -142,7 +142,7 @@ def test_a_deployment_is_found_by_any_of_its_names(stage: Stage) -> None:
     stage.active()
     (view,) = stage.deployments()
     reading = stage.registry.reading
-    assert reading.deployment(view.id) == reading.deployment(view.name)
+    assert reading.deployment(view.name).id == view.id
     assert reading.deployment(str(view.provider_id)).id == view.id
     assert reading.deployment(view.id, as_of=stage.log.head()).id == view.id
     with pytest.raises(NotFoundError):

@@ -87,10 +87,10 @@ def test_what_the_endpoint_refuses_is_told_in_our_words(
 
 def examined(stage: Stage) -> dict[str, CheckView]:
     registry = stage.registry
-    return {one.name: one for one in doctor.examine(registry.home, registry.tools, registry.reading, tested)}
+    return {one.name: one for one in doctor.examine(registry.home, registry.tools, registry.reading, checked)}
 
 
-def tested(name: str) -> list[CheckView]:
+def checked(name: str) -> list[CheckView]:
     if name == "alone":
         raise BadInputError("the settings are wrong", hint="edit them")
     return [CheckView(name="credential", passed=True, detail="accepted")]
@@ -126,7 +126,7 @@ def test_a_full_disk_and_a_damaged_log_are_told(stage: Stage, tmp_path: Path, mo
             raise errors.CorruptLogError("position 7 is not what was written", position=7, hint="restore a backup")
 
     monkeypatch.setattr(doctor, "FREE_BYTES_MIN", 10**18)
-    checks = doctor.examine(tmp_path, Damaged(), stage.registry.reading, tested)  # pyright: ignore[reportArgumentType]
+    checks = doctor.examine(tmp_path, Damaged(), stage.registry.reading, checked)  # pyright: ignore[reportArgumentType]
     assert [(one.name, one.passed) for one in checks[:2]] == [("space", False), ("log", False)]
     assert checks[1].remedy == "restore a backup"
 
