@@ -72,12 +72,10 @@ def parse_line(text: str) -> Row:
         raise ValueError("it is not an object")  # noqa: TRY004 -- one error for whatever a line has wrong
     fields = cast("dict[str, Any]", found)
     missing, unknown = set(COLUMNS) - fields.keys(), fields.keys() - set(COLUMNS)
-    if missing or unknown:
-        raise ValueError(
-            " and ".join(
-                f"{what} {', '.join(sorted(names))}" for what, names in (("lacks", missing), ("has an unknown", unknown)) if names
-            )
-        )
+    if missing:
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    if unknown:
+        raise ValueError(f"it has an unknown {', '.join(sorted(unknown))}")
     for name in COLUMNS:
         if not isinstance(fields[name], _KINDS[name]) or isinstance(fields[name], bool):
             raise ValueError(f"{name} is {fields[name]!r}")  # noqa: TRY004 -- see above

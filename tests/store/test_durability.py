@@ -1,0 +1,488 @@
+"""What opening does after a crash: replay, cut off, go on, or refuse and say what to do; never lose and keep silent."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import pytest
+
+from registry.application.ports import Idempotency, Metric
+from registry.domain.errors import BadInputError, CorruptLogError
+from registry.domain.ids import VersionRef
+from registry.store import journal, migrations, writer
+from registry.store.applier import Applier
+from registry.store.duckdb_log import DuckDBLog, open_log
+from tests.store.samples import START, Counting, Log, Ticking, add, fill, requested, status
+from tests.store.test_log_tools import read_models
+
+DATABASE = "tenure.duckdb"
+WAL = "tenure.duckdb.wal"
+
+
+_OPENED: list[Log] = []
+
+
+def opened(home: Path) -> Log:
+    log = cast("Log", open_log(home, clock=Ticking(), ids=Counting()))
+    _OPENED.append(log)
+    return log
+
+
+@pytest.fixture(autouse=True)
+def _closed_in_the_end() -> Iterator[None]:
+    yield
+    while _OPENED:
+        _OPENED.pop().close()
+
+
+def crashed(log: Log, target: Path) -> Path:
+    """A copy of the home as a power cut would leave it now."""
+    shutil.copytree(cast("DuckDBLog", log).home.path, target)
+    return target
+
+
+@pytest.fixture
+def idle_applier(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
+    """Nothing is applied in `home`, as if the process had died before the applier's turn."""
+    going = threading.Event()
+    real = Applier._apply
+
+    def late(self: Applier, batches: Any) -> bool:
+        if self._database.path.parent == home:
+            going.wait(60)
+        return real(self, batches)
+
+    monkeypatch.setattr(Applier, "_apply", late)
+    yield
+    going.set()
+
+
+def segment_of(home: Path) -> Path:
+    (path,) = journal.segments(home / "journal")
+    return path
+
+
+def check_whole(home: Path, head: int) -> None:
+    log = opened(home)
+    assert log.verify() == log.head() == head
+    live = read_models(log)
+    log.rebuild()
+    assert read_models(log) == live
+    assert add(log, status("support-bot", 3)) == head + 1
+    log.close()
+    log = opened(home)
+    assert log.verify() == head + 1
+    log.close()
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_what_was_acknowledged_and_not_applied_is_replayed(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    log.append([], expected={}, idempotency=Idempotency(key="k", fingerprint="f", answer={"n": 1}))
+    point = Metric(attempt=1, step=1, name="train_loss", value=float("nan"), epoch=0.5, recorded_at=START)
+    log.record_metrics(VersionRef("support-bot", 3), [point])
+    head = log.head()
+    copy = crashed(log, tmp_path / "copy")
+    again = opened(copy)
+    assert again.answered("k") == Idempotency(key="k", fingerprint="f", answer={"n": 1})
+    assert [found.step for found in again.metrics(VersionRef("support-bot", 3))] == [1]
+    again.close()
+    check_whole(copy, head)
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_a_state_is_loaded_before_it_is_applied(home: Path) -> None:
+    log = opened(home)
+    add(log, requested("a", 1), status("a", 1))
+    state = log.version(VersionRef("a", 1))
+    assert state is not None
+    assert state.stream_version == 2
+    assert log.load("version:a@2") is None
+    assert log.answered("k") is None
+
+
+def test_what_was_applied_and_not_checkpointed_is_there(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    list(log.read())
+    copy = crashed(log, tmp_path / "copy")
+    assert (copy / WAL).stat().st_size > 0
+    check_whole(copy, log.head())
+    log.close()
+
+
+def test_a_damaged_write_ahead_log_is_made_good_from_the_journal(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    list(log.read())
+    head = log.head()
+    base = crashed(log, tmp_path / "base")
+    log.close()
+    size = (base / WAL).stat().st_size
+    for number, offset in enumerate(range(0, size, max(1, size // 24))):
+        for change in (flip, cut):
+            copy = Path(shutil.copytree(base, tmp_path / f"{change.__name__}-{number}"))
+            change(copy / WAL, offset)
+            recovered = opened(copy)
+            assert recovered.verify() == head
+            recovered.close()
+            shutil.rmtree(copy)
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x5A]))
+
+
+def cut(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(offset)
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_every_byte_of_the_journal_that_is_damaged_stops_the_opening_while_nothing_is_applied(
+    home: Path, tmp_path: Path
+) -> None:
+    log = opened(home)
+    add(log, requested("a", 1))
+    add(log, status("a", 1))
+    base = crashed(log, tmp_path / "base")
+    size = segment_of(base).stat().st_size
+    whole = segment_of(base).read_bytes()
+    for offset in range(size):
+        flip(segment_of(base), offset)
+        with pytest.raises(CorruptLogError, match="the journal is damaged") as error:
+            journal.read_segment(segment_of(base), newest=True)
+        assert error.value.hint == journal.HINT
+        segment_of(base).write_bytes(whole)
+    flip(segment_of(base), size - 100)
+    with pytest.raises(CorruptLogError, match="the journal is damaged"):
+        opened(base)
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_a_journal_that_was_cut_holds_whole_records_only(home: Path, tmp_path: Path) -> None:
+    """A record that was cut was not yet fsynced, so nobody was told of it."""
+    log = opened(home)
+    for number in range(1, 4):
+        add(log, requested("a", number))
+    base = crashed(log, tmp_path / "base")
+    path = segment_of(base)
+    whole = path.read_bytes()
+    ends = [record.end for record in journal.read_segment(path, newest=True).records]
+    for length in sorted({*range(0, len(whole), 13), 107, 108, 109, *ends, *(end - 1 for end in ends)}):
+        path.write_bytes(whole[:length])
+        if length < 108:
+            with pytest.raises(CorruptLogError, match="damaged beginning"):
+                journal.read_segment(path, newest=True)
+        else:
+            found = journal.read_segment(path, newest=True)
+            assert len(found.records) == sum(end <= length for end in ends)
+            assert found.torn == (length not in {108, *ends})
+
+
+@pytest.mark.usefixtures("idle_applier")
+@pytest.mark.parametrize("tail", [b"", b"\0" * 4096])
+def test_a_torn_end_is_cut_off_and_the_log_goes_on(home: Path, tmp_path: Path, tail: bytes) -> None:
+    log = opened(home)
+    fill(log)
+    first = log.head()
+    kept = segment_of(home).stat().st_size
+    add(log, status("support-bot", 3))
+    copy = crashed(log, tmp_path / "copy")
+    whole = segment_of(copy).read_bytes()
+    segment_of(copy).write_bytes(whole[: kept + 30] + tail)
+    if tail:
+        segment_of(copy).write_bytes(whole[:kept] + tail)
+    check_whole(copy, first)
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_a_record_whose_end_never_reached_the_disk_is_torn_too(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    add(log, requested("a", 1))
+    copy = crashed(log, tmp_path / "copy")
+    path = segment_of(copy)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200] + b"\0" * 200)
+    assert journal.read_segment(path, newest=True).records == ()
+    with pytest.raises(CorruptLogError, match="is cut short"):
+        journal.read_segment(path, newest=False)
+
+
+def test_a_journal_that_lost_its_end_after_it_was_applied_is_begun_anew(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    list(log.read())
+    copy = crashed(log, tmp_path / "copy")
+    path = segment_of(copy)
+    cut(path, path.stat().st_size // 2)
+    check_whole(copy, log.head())
+    assert not path.exists()
+    log.close()
+
+
+def test_a_database_that_is_behind_where_the_journal_begins_is_refused(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    log.close()
+    old = Path(shutil.copytree(home, tmp_path / "old"))
+    log = opened(home)
+    add(log, status("support-bot", 3))
+    log.close()
+    shutil.copy(old / DATABASE, home / DATABASE)
+    with pytest.raises(CorruptLogError, match="the database has lost events") as error:
+        opened(home)
+    assert error.value.hint is not None
+    assert "restore" in error.value.hint
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_database_and_a_journal_of_different_logs_are_refused(
+    home: Path, tmp_path: Path, checkpointed: bool
+) -> None:
+    homes = [home, tmp_path / "other"]
+    for number, path in enumerate(homes):
+        log = opened(path)
+        add(log, requested("a", 1 + number))
+        list(log.read())
+        if not checkpointed:
+            crashed(log, path.with_suffix(".copy"))
+        log.close()
+    if not checkpointed:
+        homes = [path.with_suffix(".copy") for path in homes]
+        segment_of(homes[0]).rename(segment_of(homes[1]))
+    else:
+        shutil.copy(homes[0] / DATABASE, homes[1] / DATABASE)
+    with pytest.raises(CorruptLogError, match="disagree"):
+        opened(homes[1])
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_records_that_do_not_follow_the_database_are_refused(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    add(log, requested("a", 1))
+    add(log, status("a", 1))
+    copy = crashed(log, tmp_path / "copy")
+    with duckdb.connect(copy / DATABASE) as connection:
+        connection.execute("UPDATE meta SET batch = 1, hash = ?", ["1" * 64])
+    with pytest.raises(CorruptLogError, match="disagree|does not follow"):
+        opened(copy)
+
+
+def test_a_home_without_its_database_or_its_journal_is_refused(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    head = log.head()
+    log.close()
+    shutil.move(home / DATABASE, tmp_path / DATABASE)
+    with pytest.raises(CorruptLogError, match="is missing"):
+        opened(home)
+    shutil.move(tmp_path / DATABASE, home / DATABASE)
+    shutil.rmtree(home / "journal")
+    with pytest.raises(CorruptLogError, match="is missing"):
+        opened(home)
+    (home / "journal-is-lost").touch()
+    check_whole(home, head)
+    assert not (home / "journal-is-lost").exists()
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_a_database_that_was_never_made_is_made_from_the_journal(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    copy = crashed(log, tmp_path / "copy")
+    (copy / DATABASE).unlink()
+    (copy / WAL).unlink(missing_ok=True)
+    (copy / f"{DATABASE}.new").write_bytes(b"left by a crash while it was being made")
+    check_whole(copy, log.head())
+
+
+def test_a_database_that_was_changed_by_something_else_is_refused(home: Path) -> None:
+    for number, statement in enumerate(
+        (
+            "DELETE FROM event WHERE position = 3",
+            "UPDATE event SET hash = '' WHERE position = (SELECT max(position) FROM event)",
+        )
+    ):
+        path = home.with_suffix(f".{number}")
+        log = opened(path)
+        fill(log)
+        log.close()
+        with duckdb.connect(path / DATABASE) as connection:
+            connection.execute(statement)
+        with pytest.raises(CorruptLogError, match="changed by something else"):
+            opened(path)
+
+
+def test_sampled_damage_of_the_database_file_never_goes_unnoticed(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    head = log.head()
+    expected = list(log.read())
+    log.close()
+    size = (home / DATABASE).stat().st_size
+    for offset in range(0, size, size // 40):
+        copy = Path(shutil.copytree(home, tmp_path / "copy"))
+        flip(copy / DATABASE, offset)
+        try:
+            log = opened(copy)
+        except CorruptLogError as exc:
+            assert exc.hint
+        else:
+            try:
+                assert log.verify() == head
+                assert list(log.read()) == expected
+            except CorruptLogError:
+                pass
+            finally:
+                log.close()
+        shutil.rmtree(copy)
+
+
+# Segments and checkpoints
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SEGMENT_BYTES", 4_000)
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_full_segments_go_when_a_checkpoint_has_made_them_needless(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    for number in range(1, 60):
+        add(log, requested("support-bot", number))
+    list(log.read())
+    assert len(journal.segments(home / "journal")) <= 12
+    copy = crashed(log, tmp_path / "copy")
+    log.close()
+    assert [path.name for path in journal.segments(home / "journal")] == [f"{60:020}"]
+    check_whole(copy, 59)
+
+
+@pytest.mark.usefixtures("small_segments", "idle_applier")
+def test_several_segments_are_replayed_in_order_and_a_missing_one_is_noticed(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    for number in range(1, 20):
+        add(log, requested("support-bot", number))
+    copy = crashed(log, tmp_path / "copy")
+    holed = crashed(log, tmp_path / "holed")
+    beheaded = crashed(log, tmp_path / "beheaded")
+    paths = journal.segments(holed / "journal")
+    assert len(paths) > 3
+    paths[1].unlink()
+    with pytest.raises(CorruptLogError, match="does not follow"):
+        opened(holed)
+    journal.segments(beheaded / "journal")[0].unlink()
+    with pytest.raises(CorruptLogError, match="has lost events"):
+        opened(beheaded)
+    (beheaded / DATABASE).unlink()
+    (beheaded / WAL).unlink(missing_ok=True)
+    with pytest.raises(CorruptLogError, match="is missing"):
+        opened(beheaded)
+    check_whole(copy, 19)
+
+
+def test_segments_that_a_crash_left_behind_after_a_checkpoint_are_removed(home: Path) -> None:
+    log = opened(home)
+    fill(log)
+    list(log.read())
+    left = segment_of(home).read_bytes(), segment_of(home)
+    head = log.head()
+    log.close()
+    left[1].write_bytes(left[0])
+    log = opened(home)
+    assert log.verify() == head
+    log.close()
+
+
+def test_opening_and_closing_an_existing_home_writes_nothing(home: Path) -> None:
+    log = opened(home)
+    fill(log)
+    log.close()
+    before = {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    log = opened(home)
+    assert len(log.models()) == 2
+    log.close()
+    assert {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+# Schema
+
+
+def test_read_models_of_another_release_are_rebuilt_on_opening(home: Path) -> None:
+    log = opened(home)
+    fill(log)
+    live = read_models(log)
+    log.close()
+    with duckdb.connect(home / DATABASE) as connection:
+        connection.execute("UPDATE meta SET folding = 'older'")
+        connection.execute("UPDATE version SET doc = '{}'")
+    log = opened(home)
+    assert read_models(log) == live
+    log.close()
+
+
+def test_a_home_of_a_newer_release_is_refused(home: Path) -> None:
+    opened(home).close()
+    with duckdb.connect(home / DATABASE) as connection:
+        connection.execute("UPDATE meta SET schema_version = 99")
+    with pytest.raises(BadInputError, match="newer release"):
+        opened(home)
+
+
+def schema_of(path: Path) -> list[Any]:
+    with duckdb.connect(path) as connection:
+        return connection.execute(
+            "SELECT sql FROM duckdb_tables() UNION ALL SELECT sql FROM duckdb_indexes() ORDER BY sql"
+        ).fetchall()
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("schema-v*.sql"))
+
+
+def test_there_is_a_golden_database_of_every_schema() -> None:
+    assert [path.stem for path in GOLDEN] == [f"schema-v{number + 1}" for number in range(migrations.SCHEMA)]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
+def test_a_database_of_every_earlier_schema_is_brought_forward_and_answers(golden: Path, home: Path) -> None:
+    home.mkdir()
+    with duckdb.connect(home / DATABASE, config=dict(migrations.CONFIG)) as connection:
+        connection.execute(golden.read_text())
+    (home / "journal-is-lost").touch()
+    log = opened(home)
+    assert log.verify() == 22
+    model = log.model("support-bot")
+    assert model is not None
+    assert model.active == 1
+    log.close()
+    migrations.create(home / "fresh.duckdb")
+    assert schema_of(home / DATABASE) == schema_of(home / "fresh.duckdb")
+
+
+def test_a_migration_that_was_killed_goes_on_where_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(home).close()
+    monkeypatch.setattr(migrations, "SCHEMA", 3)
+    steps = {1: ("ALTER TABLE model ADD COLUMN colour VARCHAR",), 2: ("CREATE TABLE note (text VARCHAR)", "nonsense")}
+    monkeypatch.setattr(migrations, "STEPS", steps)
+    with pytest.raises(duckdb.Error, match="nonsense"):
+        opened(home)
+    with duckdb.connect(home / DATABASE) as connection:
+        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (2,)
+    steps[2] = ("CREATE TABLE note (text VARCHAR)",)
+    opened(home).close()
+    with duckdb.connect(home / DATABASE) as connection:
+        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (3,)
+
+
