@@ -12,7 +12,7 @@ from registry.application.ports import Clock, EventLog
 
 logger = logging.getLogger("tenure.scheduler")
 
-WAKE_TIMEOUT_S = 1.0
+WAKE_TIMEOUT_S = 0.25
 """How long the listener waits for the log to grow before it looks whether it was stopped, in seconds."""
 DELAY = timedelta(milliseconds=20)
 """Between an append and the pass that it wakes, so that appends that come together are looked at together."""
