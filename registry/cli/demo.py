@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import shlex
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from registry.embedded import Version as Handle
 
 CONNECTION = "local"
+SYSTEM_COLUMN = "system"
 FILES = ("train.csv", "validation.csv")
 STOP_S_MAX = 60.0
 PAUSE_S = 0.1
@@ -49,13 +51,14 @@ class Script:
     answer_tokens: int = 60
 
 
+_BOTH: Mapping[str, object] = {"per_device_train_batch_size": 4, "learning_rate": 5e-4, "logging_steps": 1}
 SCRIPT = Script(
     model="support-bot",
     before="support-bot-before",
     base_model="smollm2-135m-instruct",
     question="I was charged twice for my order. Can you help?",
-    short={"max_steps": 16, "per_device_train_batch_size": 4, "learning_rate": 2e-4, "logging_steps": 1},
-    long={"max_steps": 60, "per_device_train_batch_size": 4, "learning_rate": 4e-4, "logging_steps": 2},
+    short={"max_steps": 12, "eval_steps": 6, **_BOTH},
+    long={"max_steps": 48, "eval_steps": 12, **_BOTH},
 )
 
 
@@ -70,6 +73,8 @@ def demo() -> None:
     """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("trl") is None:
         raise TenureError("Training here needs torch and trl.", hint="pip install 'tenure[local]'")
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a time-out or a closed terminal leaves nothing running either
+        signal.signal(ending, signal.default_int_handler)
     with opened() as tenure:
         perform(Life(tenure, SCRIPT))
 
@@ -221,7 +226,7 @@ class Life:
         """Train it, or take what was trained by an earlier run; one that was stopped is tried again."""
         script, tenure = self._script, self._tenure
         train, validation = self._folder / "train.csv", self._folder / "validation.csv"
-        files = ["--train", str(train), "--validation", str(validation)]
+        files = ["--train", str(train), "--validation", str(validation), "--system-column", SYSTEM_COLUMN]
         sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         where = ["--connection", CONNECTION, "--base-model", script.base_model]
         self._command("fine-tune", script.model, *where, *files, *sets, "--wait")
@@ -233,6 +238,7 @@ class Life:
                 base_model=script.base_model,
                 train=train,
                 validation=validation,
+                system_column=SYSTEM_COLUMN,
                 hyperparameters=settings,
                 idempotency_key=key,
                 reason=f"the demo: {name}",
