@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 import registry
+from providers.huggingface.process import PID_FILE
 from registry.cli import demo
 from registry.cli.demo import Life, Script
 from registry.cli.running import StoppedError
@@ -125,6 +130,28 @@ def test_interrupted_while_it_activates_it_leaves_nothing_running(
 
     assert states(local.tenure)["support-bot@1"] in {"trained", "retired"}
     assert running(local.tenure) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_trains_leaves_no_process(local: Local, home: Path, ending: signal.Signals) -> None:
+    local.behaviour.write_text("hang")
+    program = (
+        "import sys; from registry.cli import demo, main; from tests.cli.test_cli_demo import SCRIPT; "
+        "demo.SCRIPT = SCRIPT; sys.exit(main(['demo']))"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", program], cwd=root, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        told = iter(process.stderr)
+        assert any("support-bot@1: training" in line for line in told)
+        process.send_signal(ending)
+        rest = "".join(told)
+        assert process.wait(60) == 130
+    assert "Nothing of it is left running" in rest
+    assert states(local.tenure)["support-bot@1"] == "cancelled"
+    pids = [int(file.read_text()) for file in home.rglob(PID_FILE)]
+    assert pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
 def test_a_training_that_fails_ends_the_demo_with_its_error_and_nothing_running(local: Local) -> None:
