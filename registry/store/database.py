@@ -154,7 +154,9 @@ def translated(exc: duckdb.Error) -> TenureError:
     message = str(exc).partition("\n")[0]
     if isinstance(exc, duckdb.OutOfMemoryException):
         return UnavailableError(f"the database ran out of memory: {message}")
-    if any(word in message.lower() for word in ("corrupt", "checksum", "not a valid duckdb", "serialization", "wal")):
+    if "could not write" in message.lower() or "no space" in message.lower():
+        return UnavailableError(f"the database cannot be written: {message}", hint="make room on the disk of TENURE_HOME")
+    if any(word in message.lower() for word in ("corrupt", "checksum", "not a valid duckdb", "serializ", "replay")):
         return CorruptLogError(
             f"the database is damaged: {message}",
             hint="nothing was changed. Copy the home away, then restore the newest `tenure log backup` or import the "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -207,17 +207,26 @@ class Live:
             return
         with self.lock:
             failures = self._failures
-            self._waiting += 1
-            self.hurry.set()
-            try:
-                self.settled.wait_for(lambda: self.applied >= target or self._failures > failures, SETTLE_S)
-            finally:
-                self._waiting -= 1
+            self._wait_for_applier(lambda: self.applied >= target or self._failures > failures, SETTLE_S)
             if self.applied < target:
                 why = self.failing or f"the database is still busy after {SETTLE_S:.0f} s"
                 raise UnavailableError(
                     f"what was just recorded is safe in the journal and cannot be read yet: {why}", retry_after_s=1
                 )
+
+    def wait_for_backlog(self, events_max: int, timeout_s: float) -> bool:
+        """Whether the database can be written and no more than so many events wait for it."""
+        with self.lock:
+            self._wait_for_applier(lambda: self.failing is not None or self._backlog <= events_max, timeout_s)
+            return self.failing is None and self._backlog <= events_max
+
+    def _wait_for_applier(self, until: Callable[[], bool], timeout_s: float) -> None:
+        self._waiting += 1
+        self.hurry.set()
+        try:
+            self.settled.wait_for(until, timeout_s)
+        finally:
+            self._waiting -= 1
 
     def wait(self, after: int, timeout_s: float) -> int:
         with self.lock:

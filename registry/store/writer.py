@@ -144,15 +144,12 @@ class Writer:
         live = self._live
         if live.failing is None and live.backlog <= BACKLOG_MAX:
             return
-        with live.lock:
-            live.hurry.set()
-            live.settled.wait_for(lambda: live.failing is not None or live.backlog <= BACKLOG_MAX, BACKLOG_WAIT_S)
-            if live.failing is not None or live.backlog > BACKLOG_MAX:
-                raise UnavailableError(
-                    f"nothing can be recorded: {live.failing or 'the database does not keep up'}",
-                    retry_after_s=1,
-                    hint="make room on the disk of TENURE_HOME",
-                )
+        if not live.wait_for_backlog(BACKLOG_MAX, BACKLOG_WAIT_S):
+            raise UnavailableError(
+                f"nothing can be recorded: {live.failing or 'the database does not keep up'}",
+                retry_after_s=1,
+                hint="make room on the disk of TENURE_HOME",
+            )
 
     def _rotate(self) -> None:
         """Begin a new segment when this one is full, so that the applier can checkpoint and drop the old."""
