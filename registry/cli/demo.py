@@ -8,7 +8,8 @@ import json
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,12 +85,24 @@ def perform(life: Life) -> None:
     try:
         life.live()
     except KeyboardInterrupt as exc:
-        life.stop()
+        with _undisturbed():
+            life.stop()
         again = "Nothing of it is left running; `tenure demo` goes on where it stood."
         raise StoppedError(again) from exc
     except TenureError:
         life.stop()
         raise
+
+
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    """A second Ctrl-C does not cut the stopping short: it is bounded, and must come to its end."""
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 class Life:
