@@ -1,7 +1,8 @@
 """How long a check of a million rows takes, and how much memory: `python -m benchmarks.datasets [ROWS]`.
 
 Each check runs in a process of its own, three times; the figures are the median time and the highest memory. Rows have
-some 200 bytes, a third of them a system text; the files come to 200 to 300 MB.
+some 200 bytes, a third of them a system text; the files come to 200 to 300 MB. `broken.csv` has one broken quote at its
+end, so that the slow reader goes through all of it: shown, not held to a figure.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,9 +21,7 @@ from pathlib import Path
 
 ROWS = 1_000_000
 RUNS = 3
-WORDS = (
-    "refund order late invoice please could you tell me where my parcel is the app crashes when opening settings thanks"
-).split()
+WORDS = ("refund", "order", "late", "invoice", "please", "could", "you", "where", "my", "parcel", "crashes", "settings")
 FILES = ("table.csv", "table.jsonl", "chats.jsonl", "broken.csv")
 
 
@@ -34,7 +34,8 @@ def main() -> None:
         _write(Path(folder), rows)
         for name in FILES:
             runs = [_run(Path(folder) / name) for _ in range(RUNS)]
-            _print(f"check {rows:,} rows, {name}", statistics.median(run[0] for run in runs), "s", "<= 5")
+            target = "<= 5" if name != "broken.csv" else ""
+            _print(f"check {rows:,} rows, {name}", statistics.median(run[0] for run in runs), "s", target)
             _print(f"memory of that, {name}", max(run[1] for run in runs), "MB", "<= 1000")
 
 
@@ -52,8 +53,9 @@ def _write(folder: Path, rows: int) -> None:
             turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
             lines.write(json.dumps({"prompt": prompt, "completion": completion, "system": system or None}) + "\n")
             chats.write(json.dumps({"messages": told + turns}) + "\n")
-    broken = folder / "broken.csv"
-    broken.write_bytes((folder / "table.csv").read_bytes() + b'a prompt,"a completion whose quote is never closed\n')
+    shutil.copy(folder / "table.csv", folder / "broken.csv")
+    with (folder / "broken.csv").open("a", encoding="utf-8") as broken:
+        broken.write('a prompt,"a completion whose quote is never closed\n')
 
 
 def _rows(rows: int) -> Iterator[tuple[str, str, str]]:

@@ -57,14 +57,20 @@ def _lines(rows: str, columns: Columns) -> str:
         f" CASE WHEN valid THEN from_json(line, {literal(raw)}) END AS raw FROM (SELECT row, line,"
         f" line IS NULL OR trim(line) = '' AS blank, json_valid(line) AS valid FROM ({rows}))"
     )
+    chat = f"{_field('raw', columns.prompt)} IS NULL AND raw.messages IS NOT NULL"
+    told = "true" if columns.system is None else f"{_field('raw', columns.system)} IS NOT NULL"
     built = (
-        "SELECT row, line, blank, valid, CASE"  # noqa: S608 - see above
-        f" WHEN {_field('raw', columns.prompt)} IS NULL AND raw.messages IS NOT NULL THEN {_checked_chat(columns)}"
+        f"SELECT row, line, blank, valid, {told} AS told, {chat} AS chat, CASE"  # noqa: S608 - see above
+        f" WHEN {chat} THEN {_checked_chat(columns)}"
         f" ELSE {_checked_example(columns)} END AS messages FROM ({parsed})"
     )
+    flags = (
+        f"CASE WHEN blank THEN {BLANK_LINE} WHEN messages IS NULL THEN {EXPLAIN} + {_absence(columns)}"
+        f" WHEN chat THEN 0 WHEN told THEN {EXAMPLE} ELSE {EXAMPLE} + {NO_SYSTEM} END"
+    )
     return (
-        f"SELECT row, (CASE WHEN blank THEN {BLANK_LINE} WHEN messages IS NULL THEN {EXPLAIN} + {_absence(columns)}"  # noqa: S608 - see above
-        f" ELSE 0 END)::USMALLINT AS flags, messages, CASE WHEN messages IS NULL THEN line END AS line FROM ({built})"
+        f"SELECT row, ({flags})::USMALLINT AS flags, messages,"  # noqa: S608 - see above
+        f" CASE WHEN messages IS NULL THEN line END AS line FROM ({built})"
     )
 
 

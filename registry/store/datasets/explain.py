@@ -31,8 +31,11 @@ def explain_line(line: str, columns: Columns) -> Iterator[Complaint]:
 
 
 def keys_of(line: str) -> tuple[str, ...]:
-    """The names in a line that is known to be a JSON object."""
-    return tuple(cast("dict[str, object]", json.loads(line)))
+    """The names in a line that DuckDB takes for a JSON object; none where Python does not."""
+    try:
+        return tuple(cast("dict[str, object]", json.loads(line)))
+    except (ValueError, RecursionError):
+        return ()
 
 
 def _object(row: dict[str, object], columns: Columns) -> Iterator[Complaint]:

@@ -25,8 +25,8 @@ CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
 JOINED = re.compile(rb'" ++"')
 """DuckDB reads `"a" "b"` as one value, `a b`, where it should see a broken quote."""
-NUL_SHARE_BINARY = 0.1
-"""A text in UTF-16 is half NULs; a text with a stray NUL is not near this."""
+BINARY_SHARE = 0.1
+"""Of NULs and bytes that are not UTF-8: a text in UTF-16 is half NULs, a text with a stray one is not near this."""
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "an Excel workbook or a zip archive: save it as CSV (UTF-8)"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save it as CSV (UTF-8)"),
@@ -72,8 +72,8 @@ class Look:
             if self.head.startswith(signature):
                 raise FileFaultError.because("binary", f"is not a text file but {what}")
         nuls = self.head.count(b"\0")
-        broken = not _decodes(codecs.getincrementaldecoder("utf-8")(), self.head)
-        if nuls > NUL_SHARE_BINARY * len(self.head) or (nuls and broken):
+        strange = nuls + self.head.decode("utf-8", errors="replace").count("\ufffd")
+        if nuls and strange > BINARY_SHARE * len(self.head):
             raise FileFaultError.because("binary", "is not a text file: it holds binary data")
         if self.format == "jsonl" and self.head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
             message = "is one JSON list: write one object a line (jq -c '.[]' does that)"

@@ -13,7 +13,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, cast
 
 from registry.store.datasets.files import Look
@@ -24,6 +24,7 @@ ROW_BYTES_MAX = 2_000_000
 REREAD_CHARACTERS_MAX = 64_000_000
 """How much is read a second time after quotes that are never closed, so that no file takes for ever."""
 QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+UNCLOSED = f"opens a quote that is not closed within {ROW_BYTES_MAX:,} characters"
 OPENING = re.compile(r' ?"')
 SPACES = re.compile(r" *+")
 UNQUOTED = re.compile(r"[^,\r\n]*+")
@@ -84,9 +85,9 @@ def csv_records(seen: Look, *, width: int | None, first_row: int = 0) -> Iterato
     while (line := lines.next()) is not None:
         if not line.strip("\r\n"):
             continue
-        record = _encoded(_record(row, line, lines))
-        if width is not None and row > 0 and not any(record.values[width:]):
-            record = replace(record, values=record.values[:width])
+        record = _encoded(_record(row, line, lines) if _whole(line, lines) else _too_long(row))
+        if width is not None and len(record.values) > width and not any(record.values[width:]):
+            record = Record(row=row, values=record.values[:width])
         if record.kind is None and width is not None and row > 0 and len(record.values) != width:
             counted = f"{len(record.values)} value{'s' if len(record.values) != 1 else ''}"
             record = Record(row=row, kind="row-shape", message=f"has {counted} where the header has {width} names")
@@ -100,6 +101,16 @@ def separator_hint(header: tuple[str, ...]) -> str:
         if character in header[0]:
             return f" (the columns seem to be separated by {name}: use commas)"
     return ""
+
+
+def _whole(line: str, lines: _Lines) -> bool:
+    """Whether a line is not larger than a row may be; what is left of one that is, is passed over."""
+    if len(line) <= ROW_BYTES_MAX:
+        return True
+    piece: str | None = line
+    while piece and not piece.endswith(("\n", "\r")):
+        piece = lines.next()
+    return False
 
 
 class _Lines:
@@ -120,7 +131,7 @@ class _Lines:
 
 
 def _record(row: int, line: str, lines: _Lines) -> Record:
-    if '"' not in line and len(line) <= ROW_BYTES_MAX:
+    if '"' not in line:
         return Record(row=row, values=tuple(line.rstrip("\r\n").split(",")))
     values: list[str] = []
     buffer, position, added = line, 0, list[str]()
@@ -132,7 +143,7 @@ def _record(row: int, line: str, lines: _Lines) -> Record:
                 closed = _close(buffer[position:], lines, added)
                 if closed is None:
                     lines.put_back(added)
-                    return _broken(row, len(values), "opens a quote that is never closed")
+                    return _broken(row, len(values), UNCLOSED)
                 buffer, position, match = closed, 0, QUOTED.match(closed)
                 assert match is not None
             value = match.group()[1:-1].replace('""', '"')

@@ -71,8 +71,8 @@ def stage(engine: Engine, seen: Look, columns: Columns, report: Report, *, slot:
         raise FileFaultError.because("no-rows", "has a header and no rows" if source.names else "has no rows")
     if faulty and source.names is not None:
         _report_table(engine, staged, columns, report, file=file)
-    elif faulty:
-        _report_lines(engine, staged, columns, report, file=file)
+    elif source.names is None:
+        _report_lines(engine, staged, source, columns, report, file=file)
     return staged
 
 
@@ -99,8 +99,9 @@ def _read(engine: Engine, seen: Look, columns: Columns, broken: Report, *, slot:
 def _materialise(engine: Engine, source: Source, columns: Columns, *, slot: str) -> None:
     texts = "list_transform(messages, lambda one: {measure}(one.content))"
     engine.run(
-        f"CREATE OR REPLACE TABLE read_{slot} AS SELECT row, flags, line, hash(messages) AS whole,"  # noqa: S608 - SQL of ours
-        f" hash(messages[-1].content) AS answer, list_sum({texts.format(measure='strlen')})::UINTEGER AS size,"
+        f"CREATE OR REPLACE TABLE read_{slot} AS SELECT row, flags, line,"  # noqa: S608 - SQL of ours
+        " CASE WHEN messages IS NOT NULL THEN hash(messages) END AS whole, hash(messages[-1].content) AS answer,"
+        f" list_sum({texts.format(measure='strlen')})::UINTEGER AS size,"
         f" list_sum({texts.format(measure='length')})::UINTEGER AS characters,"
         f" messages[1].role = 'system' AS told FROM ({chats(source, columns)})"
     )
@@ -118,8 +119,10 @@ def _report_table(engine: Engine, staged: Staged, columns: Columns, report: Repo
                 report(DataFault(file=file, row=cast("int", row), column=names[column], kind=kind, message=message))
 
 
-def _report_lines(engine: Engine, staged: Staged, columns: Columns, report: Report, *, file: str) -> None:
-    absent = list(_absent_everywhere(engine, staged, columns))
+def _report_lines(
+    engine: Engine, staged: Staged, source: Source, columns: Columns, report: Report, *, file: str
+) -> None:
+    absent = list(_absent_everywhere(engine, staged, source, columns))
     for complaint in absent:
         report(complaint.at(file))
     told = {complaint.column for complaint in absent}
@@ -130,16 +133,27 @@ def _report_lines(engine: Engine, staged: Staged, columns: Columns, report: Repo
                 report(complaint.at(file, cast("int", row)))
 
 
-def _absent_everywhere(engine: Engine, staged: Staged, columns: Columns) -> Iterator[Complaint]:
+def _absent_everywhere(engine: Engine, staged: Staged, source: Source, columns: Columns) -> Iterator[Complaint]:
     """Names that no line has are one fault of the file, not one of every line."""
     looked_for = [(bits.NO_PROMPT, columns.prompt), (bits.NO_COMPLETION, columns.completion)]
     if columns.system is not None:
         looked_for.append((bits.NO_SYSTEM, columns.system))
-    example = f"flags & {bits.EXAMPLE} <> 0"
+    missing: list[str] = []
     for bit, name in looked_for:
         examples, lacking = engine.one(
-            f"SELECT count(*), count(*) FILTER (flags & {bit} <> 0) FROM {staged.facts} WHERE {example}"  # noqa: S608 - see above
+            f"SELECT count(*), count(*) FILTER (flags & {bit} <> 0) FROM {staged.facts}"  # noqa: S608 - see above
+            f" WHERE flags & {bits.EXAMPLE} <> 0"
         )
         if examples and examples == lacking:
-            (line,) = engine.one(f"SELECT first(line) FROM {staged.facts} WHERE {example} AND line IS NOT NULL")  # noqa: S608 - see above
-            yield missing_column(name, keys_of(cast("str", line)) if line is not None else ())
+            missing.append(name)
+    if missing:
+        there = next((keys_of(cast("str", line)) for (line,) in engine.stream(_objects(source))), ())
+        yield from (missing_column(name, there) for name in missing)
+
+
+def _objects(source: Source) -> str:
+    """The first line that is an object. CASE, because json_type of what is not JSON is an error."""
+    return (
+        f"SELECT line FROM ({source.sql}) WHERE CASE WHEN json_valid(line)"  # noqa: S608 - see above
+        " THEN json_type(line) = 'OBJECT' AND NOT json_exists(line, '/messages') END LIMIT 1"
+    )
