@@ -10,9 +10,7 @@ from __future__ import annotations
 class ProviderError(Exception):
     """`code`, `request_id`: the provider's own, when it gave them. `operation`: what was asked, as `create-job`."""
 
-    def __init__(
-        self, message: str, *, operation: str, code: str | None = None, request_id: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, operation: str, code: str | None = None, request_id: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.operation = operation
@@ -47,9 +45,7 @@ class UnavailableError(ProviderError):
 class OutcomeUnknownError(ProviderError):
     """Time-out, 5xx or reset: it may have happened. `token` is how to find out."""
 
-    def __init__(
-        self, message: str, *, operation: str, token: str | None = None, code: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, operation: str, token: str | None = None, code: str | None = None) -> None:
         super().__init__(message, operation=operation, code=code)
         self.token = token
 

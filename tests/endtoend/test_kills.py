@@ -44,7 +44,7 @@ def test_a_killed_registry_goes_on_where_it_stood_and_nothing_is_trained_or_depl
     assert len([one for one in shell.json("deployments") if one["state"] == "serving"]) == 1
     assert shell.run("chat", "bot", "How many is 3 and 3?", "--max-tokens", "4") is not None
 
-    shell.run("retire", "bot@1", "--wait")
+    shell.run("retire", "bot@1")
     shell.run("reconcile")
     assert [one["state"] for one in shell.json("deployments")] == ["deleted"]
     assert shell.processes() == []
