@@ -150,6 +150,8 @@ class Cloud:
         self.results: deque[tuple[JobOutcome, Mapping[str, float] | str]] = deque()
         """How the next jobs end: succeeded with these final figures, or failed for this reason. Default: succeeded."""
         self.deploy_failures: deque[str] = deque()
+        self.idempotent = True
+        """Whether asking again with the same token answers what is there already."""
         self.answers = True
         """Whether deployments answer a chat."""
         self.duplicate_jobs = 0
@@ -261,11 +263,13 @@ class Cloud:
 
     def create(self, request: DeploymentRequest) -> Deployed:
         known = next((one for one in self.deployments.values() if one.token == request.token), None)
-        return known or self._deploy(request.name, token=request.token, artifact_id=request.artifact.id)
+        if known is not None and self.idempotent:
+            return known
+        return self._deploy(request.name, token=request.token, artifact_id=request.artifact.id)
 
     def submit(self, request: TrainingRequest) -> Job:
         known = next((one for one in self.jobs.values() if one.token == request.token), None)
-        if known is not None:
+        if known is not None and self.idempotent:
             return known
         made = [self._job(request)]
         if self.duplicate_jobs:

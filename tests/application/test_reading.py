@@ -213,6 +213,9 @@ def test_months_add_up_and_a_deleted_deployment_stays_in_the_month_it_was_billed
     assert [one.version for one in first.training + second.training] == ["bot@1"]
     assert whole.deployments[0].deployment.state == "deleted"
     assert reading.audit(from_=end).deployments == ()
+    trained_at = first.training[0].trained_at
+    assert reading.audit(from_=start, to=trained_at).training == (), "a span ends before its end"
+    assert len(reading.audit(from_=trained_at).training) == 1
     assert reading.audit().total == whole.total
 
 

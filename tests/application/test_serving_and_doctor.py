@@ -182,6 +182,23 @@ def test_a_callers_own_expectation_is_not_decided_again(stage: Stage, times: int
         assert door.run(command, policy_change).appended is not None
 
 
+def test_what_was_decided_on_is_what_is_appended_to(stage: Stage) -> None:
+    door = Door(stage.log, lambda: "test12")
+    seen: list[int] = []
+
+    def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+        model = unit.model(BOT)
+        assert model is not None
+        seen.append(model.stream_version)
+        if len(seen) == 1:
+            stage.registry.declaring.set_policy(BOT, {"approvals": 1}, ANA)
+        return [BEN.says("model:bot", ev.PolicyChanged(model=BOT, policy={"approvals": model.stream_version}))], {}
+
+    door.run(Command(name="policy", body={}, who=BEN), decide)
+    assert seen == [2, 3]
+    assert stage.registry.reading.model(BOT).policy["approvals"] == 3
+
+
 def test_a_key_that_was_taken_while_it_was_decided_gives_the_answer_of_the_first(stage: Stage) -> None:
     door = Door(stage.log, lambda: "test12")
     command = Command(name="policy", body={}, who=BEN, idempotency_key="key")

@@ -40,6 +40,7 @@ def test_a_wait_that_the_provider_asked_for_is_kept(stage: Stage) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_submit_with_an_unknown_outcome_is_looked_up_and_never_trained_twice(stage: Stage, when: When) -> None:
+    stage.cloud().idempotent = False
     stage.cloud().fail("submit", provider_error(OutcomeUnknownError), when=when)
     ref = stage.fine_tune()
     stage.settle()
@@ -171,6 +172,7 @@ def test_the_pointer_moves_only_when_the_deployment_answers_at_that_moment(stage
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_create_with_an_unknown_outcome_is_looked_up_adopted_and_never_made_twice(stage: Stage, when: When) -> None:
     ref = stage.trained()
+    stage.cloud().idempotent = False
     stage.cloud().fail("create", provider_error(OutcomeUnknownError), when=when)
     stage.activate(ref)
     stage.settle()
