@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from providers.errors import OutcomeUnknownError, UnavailableError
+from providers.errors import OutcomeUnknownError
 from registry.application.ports import DataSource
 from registry.domain import errors
 from registry.domain.errors import BadInputError, IdempotencyConflictError, NotFoundError, RefusedError, TenureError
 from registry.domain.ids import VersionRef
 from registry.domain.versions import Who
+from tests.application.refusals import refused
 from tests.fakes import provider_error
 from tests.stage import ANA, BEN, BOT, Stage
 
 NOBODY = VersionRef(BOT, 9)
-
-
-def refused(stage: Stage, command: Callable[[], object], kind: type[TenureError], match: str) -> None:
-    """It is refused with this error, and not one event is written."""
-    head = stage.log.head()
-    with pytest.raises(kind, match=match):
-        command()
-    assert stage.log.head() == head
 
 
 # Fine-tuning
@@ -278,127 +270,6 @@ def test_the_same_key_from_many_threads_makes_one_version(stage: Stage) -> None:
     assert stage.registry.reading.model(BOT).versions == 1
 
 
-# Deployments
-
-
-def test_a_standby_serves_without_its_version_being_active_and_stays(stage: Stage) -> None:
-    ref = stage.trained()
-    commands = stage.registry.commands
-    deployment = commands.deploy(ref, ANA)
-    assert commands.deploy(ref, BEN) == deployment
-    stage.settle()
-    stage.let_pass(days=3)
-    assert (stage.state(ref), stage.states(), stage.active_ref()) == ("trained", ["serving"], None)
-    stage.activate(ref)
-    stage.settle()
-    assert (stage.state(ref), stage.cloud().count("create")) == ("active", 1)
-
-
-def test_deploying_where_tuned_models_serve_as_they_are_is_refused(stage: Stage) -> None:
-    ref = stage.trained(connection="alone")
-    refused(stage, lambda: stage.registry.commands.deploy(ref, ANA), RefusedError, "nothing to deploy")
-    refused(stage, lambda: stage.registry.commands.attach(ref, "x", ANA), RefusedError, "no deployments to attach")
-
-
-def test_the_deployment_of_the_active_version_is_not_deleted_by_hand(stage: Stage) -> None:
-    stage.active()
-    (one,) = stage.deployments()
-    refused(stage, lambda: stage.registry.commands.undeploy(one.id, ANA), RefusedError, "which is active")
-
-
-def test_stopping_the_deployment_of_an_activation_abandons_it(stage: Stage) -> None:
-    ref = stage.trained()
-    stage.activate(ref)
-    stage.run()
-    (one,) = stage.deployments()
-    stage.registry.commands.undeploy(one.name, ANA)
-    stage.settle()
-    assert (stage.state(ref), stage.states()) == ("trained", ["deleted"])
-
-
-def test_a_deployment_is_undeployed_by_its_id_its_name_or_the_providers_id(stage: Stage) -> None:
-    ref = stage.trained()
-    commands = stage.registry.commands
-    for attempt in range(3):
-        deployment = commands.deploy(ref, ANA)
-        stage.settle()
-        view = stage.deployments()[-1]
-        name = (view.id, view.name, view.provider_id)[attempt]
-        assert commands.undeploy(str(name), ANA) == deployment
-        assert commands.undeploy(str(name), ANA) == deployment
-        stage.settle()
-    assert stage.states() == ["deleted"] * 3
-
-
-def test_a_deployment_that_exists_is_attached_by_the_providers_name_and_reused(stage: Stage) -> None:
-    ref = stage.trained()
-    commands = stage.registry.commands
-    theirs = stage.cloud().stranger("theirs", "ft:tenure-test12-bot-1-1")
-    deployment = commands.attach(ref, "theirs", ANA)
-    for name in ("theirs", theirs.id, deployment):
-        assert commands.attach(ref, name, BEN) == deployment
-    (view,) = stage.deployments()
-    assert (view.attached, view.state, view.billed_from) == (True, "serving", theirs.created_at)
-    stage.activate(ref)
-    stage.settle()
-    assert (stage.state(ref), stage.cloud().count("create")) == ("active", 0)
-    assert stage.unbilled_seconds() == 0
-
-
-def test_attaching_from_many_threads_attaches_once(stage: Stage) -> None:
-    ref = stage.trained()
-    stage.cloud().stranger("theirs", "ft:tenure-test12-bot-1-1")
-    barrier = threading.Barrier(6)
-    given: list[str] = []
-
-    def ask() -> None:
-        barrier.wait()
-        given.append(stage.registry.commands.attach(ref, "theirs", ANA))
-
-    threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(given)) == 1
-    assert len(stage.deployments()) == 1
-
-
-def test_what_cannot_be_attached_is_refused(stage: Stage) -> None:
-    ref = stage.trained()
-    attach = stage.registry.commands.attach
-    refused(stage, lambda: attach(ref, "nothing", ANA), NotFoundError, "has no deployment 'nothing'")
-    stage.cloud().stranger("other", "ft:other")
-    refused(stage, lambda: attach(ref, "other", ANA), RefusedError, "serves ft:other, not bot@1's")
-    broken = stage.cloud().stranger("broken", "ft:tenure-test12-bot-1-1")
-    stage.cloud().break_down(broken.name)
-    refused(stage, lambda: attach(ref, "broken", ANA), RefusedError, "only one that serves can be attached")
-    stage.cloud().fail("get", provider_error(UnavailableError))
-    refused(stage, lambda: attach(ref, "other", ANA), errors.UnavailableError, "the provider says")
-
-
-def test_what_another_version_holds_cannot_be_attached(stage: Stage) -> None:
-    first = stage.trained()
-    second = stage.registry.commands.import_version(BOT, "cloud", "ft:tenure-test12-bot-1-1", None, ANA)
-    stage.cloud().stranger("theirs", "ft:tenure-test12-bot-1-1")
-    deployment = stage.registry.commands.attach(first, "theirs", ANA)
-    refused(
-        stage,
-        lambda: stage.registry.commands.attach(second, "theirs", ANA),
-        RefusedError,
-        f"theirs is {deployment} already, of bot@1",
-    )
-    refused(stage, lambda: stage.registry.commands.attach(second, deployment, ANA), RefusedError, "already")
-
-
-def test_an_attach_with_the_same_key_for_another_deployment_is_a_conflict(stage: Stage) -> None:
-    ref = stage.trained()
-    for name in ("one", "two"):
-        stage.cloud().stranger(name, "ft:tenure-test12-bot-1-1")
-    stage.registry.commands.attach(ref, "one", ANA, "key")
-    refused(stage, lambda: stage.registry.commands.attach(ref, "two", ANA, "key"), IdempotencyConflictError, "was used")
-
-
 # Import, and training of one's own
 
 
@@ -459,113 +330,3 @@ def test_a_version_that_is_cancelled_while_somebody_trains_it_stays_cancelled(st
     (folder / "model.safetensors").write_bytes(b"weights")
     commands.own_training_ended(ref, folder, None, ANA)
     assert stage.state(ref) == "cancelled"
-
-
-# What policies do when a training ends
-
-
-def test_an_activation_that_was_asked_for_with_the_fine_tune_follows_it(stage: Stage) -> None:
-    ref = stage.fine_tune(activate=True, who=BEN)
-    stage.settle()
-    assert stage.active_ref() == str(ref)
-    history = stage.history(str(ref))
-    asked = next(event for event in history if event.type == "activation-requested")
-    assert (asked.actor, asked.reason) == ("user:ben", "asked for with --activate")
-    assert asked.position == next(event.position for event in history if event.type == "version-trained") + 1
-
-
-def test_an_activation_that_is_refused_when_training_ends_is_abandoned_with_the_reason(stage: Stage) -> None:
-    stage.policy(max_hourly_cost="1.00")
-    ref = stage.fine_tune(activate=True)
-    stage.settle()
-    assert stage.state(ref) == "trained"
-    assert "would exceed max_hourly_cost" in (stage.version(ref).error or "")
-    stage.policy(approvals=1)
-    ref = stage.fine_tune(activate=True)
-    stage.settle()
-    assert "needs 1 approvals" in (stage.version(ref).error or "")
-
-
-def test_approvals_given_during_training_count(stage: Stage) -> None:
-    stage.policy(approvals=1)
-    ref = stage.fine_tune(activate=True)
-    stage.registry.commands.approve(ref, BEN)
-    stage.settle()
-    assert stage.state(ref) == "active"
-
-
-def test_the_policy_activates_what_has_been_trained(stage: Stage) -> None:
-    stage.policy(activate="on-trained")
-    ref = stage.fine_tune()
-    stage.settle()
-    asked = next(event for event in stage.history(str(ref)) if event.type == "activation-requested")
-    assert (stage.state(ref), asked.actor) == ("active", "policy:activate-on-trained")
-
-
-def test_the_policy_does_not_activate_what_nobody_approved(stage: Stage) -> None:
-    stage.policy(activate="on-trained", approvals=1)
-    ref = stage.fine_tune()
-    stage.settle()
-    assert (stage.state(ref), stage.version(ref).error) == ("trained", None)
-
-
-def test_the_policy_activates_only_what_is_better_on_the_validation_loss(stage: Stage) -> None:
-    stage.policy(activate="if-better", superseded_grace="0s")
-    results = stage.cloud().results
-    results.extend(
-        [
-            ("succeeded", {"valid_loss": 0.9}),
-            ("succeeded", {"valid_loss": 0.95}),
-            ("succeeded", {"train_loss": 0.1}),
-            ("succeeded", {"valid_loss": 0.8}),
-        ]
-    )
-    states: list[list[str]] = []
-    for _ in range(4):
-        stage.fine_tune()
-        stage.settle()
-        states.append([stage.state(VersionRef(BOT, number + 1)) for number in range(len(states) + 1)])
-    assert states[0] == ["active"]
-    assert states[2] == ["active", "trained", "trained"]
-    assert states[3] == ["retired", "trained", "trained", "active"]
-    reason = next(event.reason for event in stage.history("bot@4") if event.type == "activation-requested")
-    assert reason == "activate = if-better: validation loss 0.8, of the active version 0.9"
-
-
-def test_nothing_is_better_than_an_active_version_whose_loss_nobody_knows(stage: Stage) -> None:
-    stage.trained("donor")
-    ref = stage.registry.commands.import_version(BOT, "cloud", "ft:tenure-test12-donor-1-1", None, ANA)
-    stage.activate(ref)
-    stage.settle()
-    stage.policy(activate="if-better")
-    stage.trained()
-    assert stage.active_ref() == str(ref)
-
-
-def test_a_later_training_that_activates_calls_off_an_earlier_activation_under_way(stage: Stage) -> None:
-    first = stage.trained()
-    second = stage.fine_tune(activate=True)
-    stage.cloud().answers = False
-    stage.activate(first)
-    for _ in range(3):
-        stage.run()
-        stage.clock.advance(seconds=20)
-    assert (stage.state(first), stage.state(second)) == ("trained", "deploying")
-    stage.cloud().answers = True
-    stage.settle()
-    assert stage.active_ref() == str(second)
-
-
-def test_the_policy_deploys_what_has_been_trained_as_a_standby(stage: Stage) -> None:
-    stage.policy(deploy="on-trained")
-    ref = stage.fine_tune()
-    stage.settle()
-    (view,) = stage.deployments()
-    assert (stage.state(ref), view.state, view.requested_by) == ("trained", "serving", "policy:deploy-on-trained")
-
-
-def test_the_policy_deploys_nothing_where_tuned_models_serve_as_they_are_or_cost_too_much(stage: Stage) -> None:
-    stage.policy(deploy="on-trained", max_hourly_cost="1.00")
-    assert stage.state(stage.trained()) == "trained"
-    assert stage.state(stage.trained(connection="alone")) == "trained"
-    assert stage.deployments() == []
