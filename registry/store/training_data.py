@@ -31,7 +31,7 @@ class HomeTrainingData:
             validation=self._keep(source.validation, report.validation, columns)
             if source.validation is not None and report.validation is not None
             else None,
-            warnings=tuple(one.message for one in report.warnings),
+            warnings=tuple(str(one) for one in report.warnings),
         )
 
     def _keep(self, path: Path, summary: DataSummary, columns: Columns) -> DataRef:
