@@ -80,7 +80,7 @@ class Reads:
         has = self._database.query("SELECT key FROM model WHERE key = ?", [model])
         versions = self._database.query("SELECT number FROM version WHERE model = ? ORDER BY number", [model])
         deployments = self._database.query(
-            "SELECT key FROM deployment WHERE model = ? ORDER BY requested_at, key", [model]
+            "SELECT key FROM deployment WHERE model = ? ORDER BY requested_at NULLS FIRST, key", [model]
         )
         return (
             *(model_stream(name) for (name,) in has),
@@ -114,7 +114,7 @@ class Reads:
         where, parameters = _where(model=query.model, number=query.version, connection=query.connection)
         if query.live:
             where.append("live")
-        sql = f"SELECT doc FROM deployment{_all(where)} ORDER BY requested_at, key"  # noqa: S608
+        sql = f"SELECT doc FROM deployment{_all(where)} ORDER BY requested_at NULLS FIRST, key"  # noqa: S608
         return [_deployment(doc) for (doc,) in self._database.query(sql, parameters)]
 
     def motion(self) -> Motion:
@@ -125,7 +125,7 @@ class Reads:
             "SELECT 0 AS part, model AS a, number AS n, NULL::TIMESTAMP AS t, doc FROM v UNION ALL "
             "SELECT 1, key, 0, requested_at, doc FROM d UNION ALL "
             "SELECT 2, key, 0, NULL, doc FROM model "
-            "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) ORDER BY part, t, a, n"
+            "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) ORDER BY part, t NULLS FIRST, a, n"
         )
         parts: tuple[list[str], list[str], list[str]] = ([], [], [])
         for part, _, _, _, doc in rows:

@@ -211,13 +211,13 @@ class Placing:
         return True
 
     def _check(self, request: Request) -> None:
+        key = request.idempotency
+        if key is not None and (key.key in self._keys or self._log.key_taken(key.key)):
+            raise key_conflict(key.key)
         for stream, expected in request.expected.items():
             actual = self._head(stream)
             if actual != expected:
                 raise conflict(stream, expected, actual)
-        key = request.idempotency
-        if key is not None and (key.key in self._keys or self._log.key_taken(key.key)):
-            raise key_conflict(key.key)
         for draft in request.drafts:
             self._head(draft.stream)
 
