@@ -64,6 +64,10 @@ def audit(
         _write_csv(view)
     elif by is not None:
         _show_groups(view)
+    elif not interactive():
+        from registry.cli.columns import BILLED
+
+        show_list(view.deployments, BILLED, as_json=False, empty="")
     else:
         show_audit(view)
 
@@ -82,9 +86,6 @@ def _time(text: str | None, option: str) -> datetime | None:
 def show_audit(view: AuditView) -> None:
     from registry.cli.columns import BILLED, TRAINING_COSTS
 
-    if not interactive():
-        show_list(view.deployments, BILLED, as_json=False, empty="")
-        return
     _show_sum(view)
     if view.deployments:
         print_table(view.deployments, BILLED, title="\nDeployments")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from registry.cli.audit import show_audit
-from registry.cli.output import human, show_list
+from registry.cli.output import human, print_table
 from registry.cli.progress import progress
 from registry.cli.running import StoppedError
 from registry.cli.session import opened
@@ -59,7 +59,7 @@ SCRIPT = Script(
     base_model="smollm2-135m-instruct",
     question="I was charged twice for my order. Can you help?",
     short={"max_steps": 12, "eval_steps": 6, **_BOTH},
-    long={"max_steps": 48, "eval_steps": 12, **_BOTH},
+    long={"max_steps": 40, "eval_steps": 10, **_BOTH},
 )
 
 
@@ -311,9 +311,9 @@ class Life:
 
         tenure, model = self._tenure, self._script.model
         self._command("versions", model)
-        show_list(tenure.versions(model), VERSIONS, as_json=False, empty="")
+        print_table(tenure.versions(model), VERSIONS)
         self._command("history", model)
-        show_list(tenure.history(model), EVENTS, as_json=False, empty="")
+        print_table(tenure.history(model), EVENTS)
         self._deployments()
         self._command("audit")
         show_audit(tenure.audit())
@@ -327,7 +327,7 @@ class Life:
         from registry.cli.columns import DEPLOYMENTS
 
         self._command("deployments", "--model", self._script.model)
-        show_list(self._tenure.deployments(model=self._script.model), DEPLOYMENTS, as_json=False, empty="")
+        print_table(self._tenure.deployments(model=self._script.model), DEPLOYMENTS)
 
     def _state(self, ref: str) -> str:
         return self._tenure.version(ref).state

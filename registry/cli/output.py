@@ -21,6 +21,8 @@ GAP = 2
 WRAPPED = 16
 """How narrow a column of long text may become before others are left out."""
 CENTS = 2
+WIDTH_PIPED = 140
+"""Of the tables that `tenure demo` tells its story with, where there is no terminal."""
 _STYLES = {
     "active": "bold green",
     "serving": "green",
@@ -62,7 +64,7 @@ def interactive() -> bool:
 def console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, width=None if interactive() else WIDTH_PIPED)
 
 
 def print_json(value: object) -> None:

@@ -54,7 +54,7 @@ def test_the_demo_lives_a_whole_life_and_says_which_commands_do_the_same(
     for command in ("deploy", "undeploy", "fine-tune", "activate", "chat", "history", "deployments", "audit"):
         assert f"$ tenure {command}" in told
     assert told.count("onetwo") == 4
-    assert "version-retired" in told
+    assert "version retired" in told
     assert states(local.tenure) == {
         "support-bot-before@1": "trained",
         "support-bot@1": "active",
