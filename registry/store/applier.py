@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -55,7 +55,7 @@ class Applier:
         self._thread.join()
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None]:
         """The database is at the end of a batch and stays there; appends go on into the journal."""
         with self._applying:
             yield

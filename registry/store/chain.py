@@ -42,13 +42,15 @@ GENESIS = "0" * 64
 def halves(row: Sequence[Any]) -> tuple[str, str]:
     """The canonical JSON of an event, cut where `hash` stands in its line."""
     position, stream, version, id_, type_, schema, recorded_at, actor, reason, correlation, causation, data = row[:12]
-    return (
-        f'{{"actor":{quote(actor)},"causation_id":{"null" if causation is None else quote(causation)},'
-        f'"correlation_id":{quote(correlation)},"data":{data},',
-        f'"id":{quote(id_)},"position":{position},"reason":{"null" if reason is None else quote(reason)},'
+    cause = "null" if causation is None else quote(causation)
+    why = "null" if reason is None else quote(reason)
+    first = f'{{"actor":{quote(actor)},"causation_id":{cause},"correlation_id":{quote(correlation)},"data":{data},'
+    second = (
+        f'"id":{quote(id_)},"position":{position},"reason":{why},'
         f'"recorded_at":"{recorded_at.isoformat(timespec="microseconds")}Z","schema_version":{schema},'
-        f'"stream":{quote(stream)},"stream_version":{version},"type":{quote(type_)}}}',
+        f'"stream":{quote(stream)},"stream_version":{version},"type":{quote(type_)}}}'
     )
+    return first, second
 
 
 def digest(previous: str, first: str, second: str) -> str:

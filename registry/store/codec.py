@@ -66,7 +66,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
 UPCASTS: Mapping[tuple[str, int], Upcast] = {}
 """(type, schema version) -> data of the next schema version."""
 
-_NAMES = {cls: (type, version) for type, (cls, version) in TYPES.items()}
+_NAMES = {cls: (type_, version) for type_, (cls, version) in TYPES.items()}
 
 
 def encode(payload: DomainEvent) -> tuple[str, int, str]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Database:
             raise
 
     @contextlib.contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         """A connection of one's own, for as long as the block. Errors of DuckDB come out as they are."""
         with self._returned:
             if self._root is None:
@@ -155,7 +155,9 @@ def translated(exc: duckdb.Error) -> TenureError:
     if isinstance(exc, duckdb.OutOfMemoryException):
         return UnavailableError(f"the database ran out of memory: {message}")
     if "could not write" in message.lower() or "no space" in message.lower():
-        return UnavailableError(f"the database cannot be written: {message}", hint="make room on the disk of TENURE_HOME")
+        return UnavailableError(
+            f"the database cannot be written: {message}", hint="make room on the disk of TENURE_HOME"
+        )
     if any(word in message.lower() for word in ("corrupt", "checksum", "not a valid duckdb", "serializ", "replay")):
         return CorruptLogError(
             f"the database is damaged: {message}",

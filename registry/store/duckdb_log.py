@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
@@ -85,7 +86,7 @@ class DuckDBLog:
             self._folder,
             clock=clock,
             ids=ids,
-            hand_over=lambda batch: self._applier.take(batch),
+            hand_over=lambda batch: self._applier.take(batch),  # noqa: PLW0108 -- the applier is made after it
         )
         self._writer.finished.extend(opened.finished)
         self._applier = Applier(opened.live, opened.database, self._writer.finished)
@@ -198,8 +199,8 @@ class DuckDBLog:
         self._settle()
         if at is None:
             return self._reads.all_of(kind)
-        states = cast("list[ModelState | ConnectionState]", self._reads.folded_kind(f"{kind}:", at=at))
-        return sorted(states, key=lambda state: state.name)
+        states = self._reads.folded_kind(f"{kind}:", at=at)
+        return sorted(states, key=attrgetter("name"))
 
     def version(self, ref: VersionRef, *, at: int | None = None) -> VersionState | None:
         return cast("VersionState | None", self._state(version_stream(ref), at))

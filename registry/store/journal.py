@@ -2,13 +2,13 @@
 
 A folder of segments, each named after the number of the batch that it begins with:
 
-    segment  = base record*
-    base     = "TENURE-J" | batch u64 | position u64 | hash 64 bytes | link 16 | crc32 u32
-    record   = "TR" | version u16 | batch u64 | length u32 | crc32 of the 16 bytes before u32 | payload | link 16
+    segment = base record*
+    base    = "TENURE-J" | batch u64 | position u64 | hash 64 bytes | link 16 | crc32 u32
+    record  = "TR" | format u16 | batch u64 | length u32 | crc32 of these u32 | payload | link 16
 
 `link` is BLAKE2b over the link before and the record, so a record cannot be lost, changed or moved unnoticed. A header
-has a checksum of its own, so a damaged length is not mistaken for the torn end of a file: what is torn was cut by a crash
-in mid-write, was never acknowledged, and is cut off; what is damaged stops the opening.
+has a checksum of its own, so a damaged length is not mistaken for the torn end of a file: what is torn was cut by a
+crash in mid-write, was never acknowledged, and is cut off; what is damaged stops the opening.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _RECORD = b"TR"
 _FORMAT = 1
 
 HINT = (
-    "nothing was changed. Copy the home away first. Then put back the damaged file from a copy, or restore the newest "
-    "`tenure log backup`. The database alone holds everything but the last moments before the damage: to go on with it, "
-    "move the folder `journal` out of the home and put an empty file named `journal-is-lost` in its place"
+    "nothing was changed. Copy the home away first. Then put back the damaged file from a copy, or restore the "
+    "newest `tenure log backup`. The database alone holds everything but the last moments before the damage: to go on "
+    "with it, move the folder `journal` out of the home and put an empty file named `journal-is-lost` in its place"
 )
 
 

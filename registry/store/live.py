@@ -24,7 +24,7 @@ from registry.store.projection import READ_MODELS, copy_of, empty_state, from_do
 
 STATES_MAX = 10_000
 KEYS_MAX = 65_536
-"""Idempotency keys that are remembered beside the database, so that one recorded while it was asked is not overlooked."""
+"""Idempotency keys remembered beside the database, so that one recorded while it was asked is not overlooked."""
 HEAD_MISSES_MAX = 32
 """So many single look-ups (1 ms each), then all heads are read at once (50,000 streams in 0.1 s)."""
 FOLD_SLICE = 64
@@ -142,7 +142,7 @@ class Live:
         return missing
 
     def fold(self, batches: Sequence[Batch], bases: dict[str, State]) -> dict[str, State]:
-        """Fold acknowledged events into the states in memory; answers the touched ones, which only the applier changes."""
+        """Fold acknowledged events into the states in memory; answers the touched ones, which nobody else changes."""
         touched: dict[str, State] = {}
         for batch in batches:
             for start in range(0, len(batch.events), FOLD_SLICE):
@@ -273,8 +273,9 @@ class Live:
         return True, state
 
     def _is_absent(self, stream: str, state: State | None) -> bool:
-        """Whether a stream that the database lacks does not exist; what it has is kept, if with what is pending it makes
-        the whole stream.
+        """Whether a stream that the database lacks does not exist.
+
+        What the database has is kept, if with what is pending it makes the whole stream.
         """
         with self.lock:
             if stream in self._states:

@@ -1,4 +1,4 @@
-"""The event log in memory, with the same placing, folding and selecting as the one in DuckDB: for simulation and tests."""
+"""The event log in memory, with the placing, folding and selecting of the one in DuckDB: for simulation and tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The database's schema: made from nothing, and brought forward from every earlier one. Forward only, additive only.
 
-A step may add tables and nullable columns; DuckDB refuses most other ALTERs on tables with an index. Each is followed by
-a CHECKPOINT, because DuckDB's write-ahead log has not always replayed DDL well.
+A step may add tables and nullable columns; DuckDB refuses most other ALTERs on tables with an index. Each is followed
+by a CHECKPOINT, because DuckDB's write-ahead log has not always replayed DDL well.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Opening a log: the database is brought up to its journal, or the opening says what does not fit.
 
-    the database is behind the journal      its records are replayed
-    … and behind where the journal begins   refused: the database has lost what the journal no longer holds
-    both hold an event, and differ          refused
-    the journal's end is torn               cut off: it was never acknowledged
-    the database is ahead of the journal    the journal lost its end after it was applied: begun anew from the database
-    either is missing, and was not empty    refused
+the database is behind the journal      its records are replayed
+… and behind where the journal begins   refused: the database has lost what the journal no longer holds
+both hold an event, and differ          refused
+the journal's end is torn               cut off: it was never acknowledged
+the database is ahead of the journal    the journal lost its end after it was applied: begun anew from the database
+either is missing, and was not empty    refused
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def _opened(database: Database, home: Path, folder: Path, found: list[Found]) ->
     tip = Tip(batch, position, hash_)
     _check_database(database, tip)
     if not found and tip.batch and not (home / JOURNAL_IS_LOST).exists():
-        raise CorruptLogError(f"{folder} is missing: nobody can tell whether {database.path} is whole", hint=journal.HINT)
+        raise CorruptLogError(
+            f"{folder} is missing: nobody can tell whether {database.path} is whole", hint=journal.HINT
+        )
     needless, found = _contiguous(found, tip)
     batches = _missing_batches(found, tip)
     _replay(database, batches)
@@ -104,7 +106,9 @@ def _opened(database: Database, home: Path, folder: Path, found: list[Found]) ->
 def _check_database(database: Database, tip: Tip) -> None:
     """The event table ends where it says it ends."""
     ((count,),) = database.query("SELECT count(*) FROM event")
-    rows = database.query("SELECT hash FROM event WHERE position = ?", [tip.position]) if tip.position else [(tip.hash,)]
+    rows = (
+        database.query("SELECT hash FROM event WHERE position = ?", [tip.position]) if tip.position else [(tip.hash,)]
+    )
     if count != tip.position or rows != [(tip.hash,)]:
         raise CorruptLogError(
             f"the database holds {count} events and should hold {tip.position}: it was changed by something else",
@@ -120,8 +124,8 @@ def _missing_batches(found: Sequence[Found], tip: Tip) -> list[Batch]:
     base = found[0].base
     if tip.batch < base.batch:
         raise CorruptLogError(
-            f"the database has lost events: it ends with batch {tip.batch} (event {tip.position}), and the journal begins "
-            f"after batch {base.batch} (event {base.position})",
+            f"the database has lost events: it ends with batch {tip.batch} (event {tip.position}), and the journal "
+            f"begins after batch {base.batch} (event {base.position})",
             position=tip.position + 1,
             hint="nothing was changed. Copy the home away, then restore the newest `tenure log backup`",
         )
@@ -139,9 +143,12 @@ def _missing_batches(found: Sequence[Found], tip: Tip) -> list[Batch]:
 
 
 def _contiguous(found: list[Found], tip: Tip) -> tuple[list[Found], list[Found]]:
-    """(segments that a crash left behind after they had become needless, segments that follow one another to the end)"""
+    """(segments that a crash left behind when they had become needless, segments that follow one another to the end)"""
     start = len(found) - 1
-    while start > 0 and (found[start - 1].last, found[start - 1].link) == (found[start].base.batch, found[start].base.link):
+    while start > 0 and (found[start - 1].last, found[start - 1].link) == (
+        found[start].base.batch,
+        found[start].base.link,
+    ):
         start -= 1
     if start > 0 and tip.batch < found[start].base.batch:
         raise journal.damaged(found[start].path, 0, f"does not follow {found[start - 1].path.name}")
@@ -150,8 +157,8 @@ def _contiguous(found: list[Found], tip: Tip) -> tuple[list[Found], list[Found]]
 
 def _disagree(tip: Tip, position: int) -> CorruptLogError:
     return CorruptLogError(
-        f"the database and its journal disagree after batch {tip.batch}: event {tip.position} there, {position} here, or "
-        "another hash",
+        f"the database and its journal disagree after batch {tip.batch}: event {tip.position} there, {position} here, "
+        "or another hash",
         position=min(position, tip.position),
         hint="one of the two was put here from elsewhere. Nothing was changed. Put back the one that belongs here, or "
         "restore the newest `tenure log backup`",
@@ -198,5 +205,3 @@ def _cut(part: Found) -> None:
 def _recorded_at(database: Database, tip: Tip) -> datetime:
     rows: list[Any] = database.query("SELECT recorded_at FROM event WHERE position = ?", [tip.position])
     return rows[0][0] if rows else datetime.min  # noqa: DTZ901 -- naive, as columns are
-
-

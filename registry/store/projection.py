@@ -28,7 +28,7 @@ from registry.store.values import canonical_text, decoder, fields_of, naive_utc
 S = TypeVar("S", bound=State)
 
 FOLDING = 1
-"""Goes up when `registry.domain.apply` folds the same events to something else: read models are then rebuilt on opening."""
+"""Goes up when `registry.domain.apply` folds the same events to something else: opening then rebuilds read models."""
 
 MOVING = frozenset({"queued", "training", "deploying"})
 OVER = frozenset({"failed", "cancelled"})
@@ -173,9 +173,8 @@ def copy_of(state: S) -> S:
     return copy.copy(state)
 
 
-
 def fingerprint() -> str:
-    """Changes with what a document holds, so that read models of an older release are rebuilt and never half understood."""
+    """Changes with what a document holds: read models of an older release are rebuilt, and never half understood."""
     shape: Sequence[object] = [
         FOLDING,
         *(

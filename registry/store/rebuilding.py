@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from registry.domain.apply import apply
@@ -59,7 +59,8 @@ def all_rows(cursor: Cursor) -> Iterator[list[Any]]:
     after = 0
     while True:
         rows = cursor.execute(
-            "SELECT * FROM event WHERE position > ? AND position <= ? ORDER BY position", [after, after + EVENTS_PER_FETCH]
+            "SELECT * FROM event WHERE position > ? AND position <= ? ORDER BY position",
+            [after, after + EVENTS_PER_FETCH],
         ).fetchall()
         if not rows:
             return
@@ -68,7 +69,7 @@ def all_rows(cursor: Cursor) -> Iterator[list[Any]]:
 
 
 @contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
+def _without_collector() -> Generator[None]:
     """Millions of objects that all live on: looking for garbage among them takes a third of the time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -23,7 +23,7 @@ _WHOLE = ("position", "stream_version", "schema_version", "number", "attempt", "
 
 def _insert(table: str, columns: Sequence[str], types: Sequence[str]) -> str:
     values = ", ".join(f"unnest(?::{type_}[])" for type_ in types)
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values}"  # noqa: S608 -- names of ours
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values}"
 
 
 _EVENT = _insert(
@@ -32,7 +32,10 @@ _EVENT = _insert(
     ["BIGINT" if name in _WHOLE else "TIMESTAMP" if name == "recorded_at" else "VARCHAR" for name in COLUMNS],
 )
 _STATE = {kind: _insert(kind, model.columns, model.sql_types) for kind, model in READ_MODELS.items()}
-_FORGET = {kind: f"DELETE FROM {kind} WHERE key IN (SELECT unnest(?::VARCHAR[]))" for kind in READ_MODELS}  # noqa: S608
+_FORGET = {
+    kind: f"DELETE FROM {kind} WHERE key IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608 -- names of ours
+    for kind in READ_MODELS
+}
 _KEY = _insert("idempotency", ("key", "fingerprint", "answer"), ("VARCHAR",) * 3)
 _METRIC_KEY = ("model", "number", "attempt", "step", "name")
 _METRIC_KEY_TYPES = ("VARCHAR", "BIGINT", "BIGINT", "BIGINT", "VARCHAR")

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, Column, DateTime, Double, Engine, Index, String, Table
-from sqlmodel import SQLModel
 from sqlmodel import Field as _Field
+from sqlmodel import SQLModel
 
 
 def _text() -> Any:  # noqa: ANN401 -- what sqlmodel's Field answers fits every annotation
@@ -39,7 +39,7 @@ def _number_or_null() -> Any:  # noqa: ANN401 -- see above
 class EventRow(SQLModel, table=True):
     """Insert-only. `recorded_at` is UTC, `data` canonical JSON, `hash` hex."""
 
-    __tablename__ = "event"
+    __tablename__ = "event"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __table_args__ = (Index("event_stream", "stream"),)
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["position"]}
 
@@ -59,7 +59,7 @@ class EventRow(SQLModel, table=True):
 
 
 class RegistryRow(SQLModel, table=True):
-    __tablename__ = "registry"
+    __tablename__ = "registry"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -68,7 +68,7 @@ class RegistryRow(SQLModel, table=True):
 
 
 class ConnectionRow(SQLModel, table=True):
-    __tablename__ = "connection"
+    __tablename__ = "connection"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -77,7 +77,7 @@ class ConnectionRow(SQLModel, table=True):
 
 
 class ModelRow(SQLModel, table=True):
-    __tablename__ = "model"
+    __tablename__ = "model"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -88,7 +88,7 @@ class ModelRow(SQLModel, table=True):
 class VersionRow(SQLModel, table=True):
     """`moving`: a plan has to look at it."""
 
-    __tablename__ = "version"
+    __tablename__ = "version"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -107,7 +107,7 @@ class VersionRow(SQLModel, table=True):
 class DeploymentRow(SQLModel, table=True):
     """`live`: not yet seen gone."""
 
-    __tablename__ = "deployment"
+    __tablename__ = "deployment"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -124,7 +124,7 @@ class DeploymentRow(SQLModel, table=True):
 class MetricRow(SQLModel, table=True):
     """Telemetry. Recording a point again replaces it, by delete and insert."""
 
-    __tablename__ = "metric"
+    __tablename__ = "metric"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["model", "number", "attempt", "step", "name"]}
 
     model: str = _text()
@@ -138,7 +138,7 @@ class MetricRow(SQLModel, table=True):
 
 
 class IdempotencyRow(SQLModel, table=True):
-    __tablename__ = "idempotency"
+    __tablename__ = "idempotency"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
 
     key: str = _text()
@@ -149,7 +149,7 @@ class IdempotencyRow(SQLModel, table=True):
 class MetaRow(SQLModel, table=True):
     """One row: the schema, how read models were folded, and how far the journal has been applied."""
 
-    __tablename__ = "meta"
+    __tablename__ = "meta"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["schema_version"]}
 
     schema_version: int = _whole()
@@ -161,7 +161,17 @@ class MetaRow(SQLModel, table=True):
 
 def create(engine: Engine) -> None:
     """Make every table. Raises where one exists."""
-    rows = (EventRow, RegistryRow, ConnectionRow, ModelRow, VersionRow, DeploymentRow, MetricRow, IdempotencyRow, MetaRow)
+    rows = (
+        EventRow,
+        RegistryRow,
+        ConnectionRow,
+        ModelRow,
+        VersionRow,
+        DeploymentRow,
+        MetricRow,
+        IdempotencyRow,
+        MetaRow,
+    )
     SQLModel.metadata.create_all(engine, tables=[table_of(row) for row in rows], checkfirst=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ LINES_PER_INSERT = 10_000
 
 
 @contextmanager
-def _cursor(database: Database) -> Iterator[Cursor]:
+def _cursor(database: Database) -> Generator[Cursor]:
     try:
         with database.cursor() as cursor:
             yield cursor
@@ -41,9 +41,9 @@ class Walk:
     """Checks that events follow one another: positions, stream versions, time, and the chain of hashes."""
 
     def __init__(self) -> None:
-        self.position = 0
-        self.hash = GENESIS
-        self.recorded_at = datetime.min  # noqa: DTZ901 -- naive, as columns are
+        self.position: int = 0
+        self.hash: str = GENESIS
+        self.recorded_at: datetime = datetime.min  # noqa: DTZ901 -- naive, as columns are
         self.heads: dict[str, int] = {}
 
     def fault(self, row: Row) -> str | None:
@@ -100,7 +100,7 @@ def export(database: Database, target: Path, *, until: int) -> int:
 
 
 @contextmanager
-def written(target: Path) -> Iterator[IO[str]]:
+def written(target: Path) -> Generator[IO[str]]:
     """Raises BadInputError where the file cannot be written."""
     special = target.exists() and not target.is_file()
     path = target if special else target.with_name(target.name + ".new")

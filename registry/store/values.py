@@ -1,7 +1,7 @@
 """Dataclasses to JSON values and back, driven by their type hints: what the event and the state codecs share.
 
-Times are ISO 8601 in UTC with microseconds and `Z`, Decimals are strings, tuples are arrays. The text is canonical: keys
-sorted, no white space, UTF-8, so that equal values give equal bytes and a hash over them means something.
+Times are ISO 8601 in UTC with microseconds and `Z`, Decimals are strings, tuples are arrays. The text is canonical:
+keys sorted, no white space, UTF-8, so that equal values give equal bytes and a hash over them means something.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def plain(value: object) -> object:
             return str(value)
         case Mapping():
             return dict(typing.cast("Mapping[str, object]", value))
+        case _:
+            pass
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return fields_of(value)
     raise TypeError(f"{type(value).__name__} has no form in the log")

@@ -1,7 +1,8 @@
 """A process that is there to be killed: `python -m tests.store.killed HOME`.
 
-It imports everything once and forks a child for each line that it reads, so that 200 lives cost seconds. A child opens the
-log, appends from several threads, prints what was acknowledged (stream, version, position, id), and closes now and then.
+It imports everything once and forks a child for each line that it reads, so that 200 lives cost seconds. A child opens
+the log, appends from several threads, prints what was acknowledged (stream, version, position, id), and closes if it
+lives long enough.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ev.RegistryCreated(registry="r7f3"),
     ev.SchedulerConfigured(settings={"poll": "30s", "sweep": {"every": "5m", "grace": None}}),
     ev.PricesChanged(prices=({"provider": "azure-openai", "price": "1.70"}, {"provider": "bedrock", "price": "20"})),
-    ev.ConnectionDeclared(connection="azure-prod", provider="azure-openai", settings={"sku": "Standard", "capacity": 1}),
+    ev.ConnectionDeclared(
+        connection="azure-prod", provider="azure-openai", settings={"sku": "Standard", "capacity": 1}
+    ),
     ev.ConnectionChanged(connection="azure-prod", provider="azure-openai", settings={"sku": "Standard", "capacity": 2}),
     ev.ConnectionFailed(connection="azure-prod", error="401: the key was refused"),
     ev.ConnectionRecovered(connection="azure-prod"),
@@ -72,7 +74,12 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         activate=True,
     ),
     ev.VersionImported(
-        model="support-bot", version=4, connection="azure-prod", provider="azure-openai", base_model=None, artifact=ARTIFACT
+        model="support-bot",
+        version=4,
+        connection="azure-prod",
+        provider="azure-openai",
+        base_model=None,
+        artifact=ARTIFACT,
     ),
     ev.OwnTrainingStarted(
         model="support-bot", version=5, connection="local", provider="huggingface", base_model=None, directory="own/5"
@@ -221,6 +228,9 @@ def fill(log: Log) -> None:
     add(log, event("deployment:dep_2", ev.DeploymentDeleted(billed_to=None, reads=2)))
     add(
         log,
-        event("version:support-bot@1", ev.VersionActivated(model="support-bot", version=1, deployment="dep_1", replaced=None)),
+        event(
+            "version:support-bot@1",
+            ev.VersionActivated(model="support-bot", version=1, deployment="dep_1", replaced=None),
+        ),
         event("model:support-bot", ev.ActiveVersionChanged(model="support-bot", version=1, previous=None)),
     )

@@ -20,7 +20,6 @@ from registry.store.memory_log import MemoryLog
 from registry.store.projection import READ_MODELS
 from tests.store.samples import Counting, Log, OpenLog, Ticking, add, fill, requested, status
 
-
 Lines = list[dict[str, Any]]
 
 
@@ -98,7 +97,6 @@ def test_an_import_of_nothing_is_an_empty_log(log: Log, tmp_path: Path) -> None:
     assert add(log, requested("a", 1)) == 1
 
 
-
 def chained(rows: Lines) -> Lines:
     """With hashes that fit, as a program that means ill or a newer release would write them."""
     previous = GENESIS
@@ -113,6 +111,14 @@ def swap(rows: Lines) -> Lines:
     return rows
 
 
+def behead(rows: Lines) -> Lines:
+    return rows[1:]
+
+
+def rehashed(**fields: Any) -> Callable[[Lines], Lines]:
+    return lambda rows: chained(set_third(**fields)(rows))
+
+
 def set_third(**fields: Any) -> Callable[[Lines], Lines]:
     def change(rows: Lines) -> Lines:
         rows[2].update(fields)
@@ -125,15 +131,15 @@ def set_third(**fields: Any) -> Callable[[Lines], Lines]:
     ("change", "fault"),
     [
         (swap, "line 4: position 5 stands where 4 should"),
-        (lambda rows: rows[1:], "line 1: position 2"),
+        (behead, "line 1: position 2"),
         (set_third(actor="user:eve"), "line 3: its hash"),
         (set_third(data={"model": "x"}), "line 3: its hash"),
         (set_third(stream_version=7), "line 3: model:billing-bot goes on with version 7 where 1"),
         (set_third(recorded_at="soon"), "line 3: "),
         (set_third(colour="red"), "line 3: it has an unknown colour"),
-        (lambda rows: chained(set_third(recorded_at="2020-01-01T00:00:00Z")(rows)), "line 3: it was recorded before"),
-        (lambda rows: chained(set_third(data={"name": "x"})(rows)), r"line 3: event 3 \(model-declared\) cannot be read"),
-        (lambda rows: chained(set_third(stream="connection:x")(rows)), "line 3: ModelDeclared does not belong"),
+        (rehashed(recorded_at="2020-01-01T00:00:00Z"), "line 3: it was recorded before"),
+        (rehashed(data={"name": "x"}), r"line 3: event 3 \(model-declared\) cannot be read"),
+        (rehashed(stream="connection:x"), "line 3: ModelDeclared does not belong"),
     ],
 )
 def test_an_import_that_is_not_a_whole_log_is_refused_by_line_and_leaves_nothing(
@@ -165,7 +171,12 @@ def test_an_event_of_a_newer_release_survives_import_rebuild_and_export(open_any
     log.export(source)
     rows = lines_of(source)
     for stream, version in (("version:support-bot@1", 4), ("campaign:spring", 1)):
-        new = rows[-1] | {"stream": stream, "stream_version": version, "type": "version-praised", "data": {"stars": 5.0}}
+        new = rows[-1] | {
+            "stream": stream,
+            "stream_version": version,
+            "type": "version-praised",
+            "data": {"stars": 5.0},
+        }
         rows.append(new | {"position": len(rows) + 1, "schema_version": 2})
     source.write_text("".join(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n" for row in chained(rows)))
     other.import_(source)
