@@ -1,7 +1,7 @@
 """Run the benchmarks and print a table: `python -m benchmarks [NAME]... [--json]`.
 
-Each benchmark is a program of its own that prints JSON Lines of {"name", "value", "unit", "target"}, in a process of its
-own so that none warms another's caches. A target begins with <= or >=; a value is a median or a ratio of several runs.
+Each benchmark is a program that prints JSON Lines of {"name", "value", "unit", "target"}, in a process of its own so that
+none warms another's caches. A target begins with <= or >=; a value is a median or a ratio of several runs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def met(value: float, target: str | None) -> bool:
 def _line(row: dict[str, Any]) -> str:
     mark = "met   " if row["met"] else "MISSED"
     figure = f"{row['value']:,.4g}" if abs(row["value"]) < 1000 else f"{row['value']:,.0f}"
-    return f"{mark if row.get('target') else '      '}  {row['name']:<66}{figure:>12} {row['unit']:<10}{row.get('target') or ''}"
+    target = row.get("target") or ""
+    return f"{mark if target else '':<8}{row['name']:<66}{figure:>12} {row['unit']:<10}{target}"
 
 
 if __name__ == "__main__":

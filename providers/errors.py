@@ -29,7 +29,7 @@ class UnauthorizedError(RejectedError):
 class UnavailableError(ProviderError):
     """429 or no connection: nothing happened. `retry_after_s` is what the provider asked for, in seconds."""
 
-    def __init__(  # noqa: PLR0913 - the fields of one answer
+    def __init__(
         self,
         message: str,
         *,

@@ -86,7 +86,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """What training produced: a model id or ARN, or a folder's path. `digest`: of the folder's manifest, if there is one."""
+    """What training produced: a model id or ARN, or a folder's path. `digest`: of the folder's manifest, if any."""
 
     id: str
     digest: str | None = None
@@ -305,7 +305,7 @@ class Provider(Protocol):
     def chat(self) -> Chat: ...
 
     def check(self) -> Sequence[ConnectionCheck]:
-        """Credentials, permissions, reachability: what `tenure connections test` prints. Never raises for a failed check."""
+        """Credentials, permissions, reachability: what `tenure connections test` prints. A failed check is no error."""
         ...
 
     def base_models(self) -> Sequence[str]:
