@@ -45,6 +45,7 @@ class Reporter:
         self._out = out
         self._silent = silent
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._status = RunStatus(
@@ -112,9 +113,11 @@ class Reporter:
     def _write(self) -> None:
         if self._silent:
             return
-        with self._lock:
-            self._status = dataclasses.replace(self._status, heartbeat_at=time.time())
-            write_json(self._out / STATUS_FILE, self._status)
+        # The disk may be slow; training, which only changes the status, does not wait for it.
+        with self._writing:
+            with self._lock:
+                self._status = status = dataclasses.replace(self._status, heartbeat_at=time.time())
+            write_json(self._out / STATUS_FILE, status)
 
 
 def last_tokens(out: Path, step: int) -> int:

@@ -99,3 +99,22 @@ def test_a_silent_reporter_writes_nothing(tmp_path: Path) -> None:
 def test_a_folder_where_nothing_ran_yet_has_nothing_to_say(tmp_path: Path) -> None:
     assert read_status(tmp_path) is None
     assert read_progress(tmp_path, offset=7) == ([], 7)
+
+
+def test_training_does_not_wait_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "HEARTBEAT_S", 0.03)
+    slow, writing = threading.Event(), threading.Event()
+
+    def write(path: Path, value: object) -> None:
+        writing.set()
+        assert slow.wait(10)
+
+    with Reporter(tmp_path) as reporter:
+        monkeypatch.setattr(report, "write_json", write)
+        assert writing.wait(10)
+        step = threading.Thread(target=lambda: reporter.running(step=1, steps_total=2))
+        step.start()
+        step.join(5)
+        waited = step.is_alive()
+        slow.set()
+    assert not waited
