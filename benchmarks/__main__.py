@@ -1,7 +1,7 @@
 """Run the benchmarks and print a table: `python -m benchmarks [NAME]... [--json]`.
 
-Each benchmark is a program that prints JSON Lines of {"name", "value", "unit", "target"}, in a process of its own so that
-none warms another's caches. A target begins with <= or >=; a value is a median or a ratio of several runs.
+Each benchmark is a program that prints JSON Lines of {"name", "value", "unit", "target"}, in a process of its own, so
+that none warms another's caches. A target begins with <= or >=; a value is a median or a ratio of several runs.
 """
 
 from __future__ import annotations
