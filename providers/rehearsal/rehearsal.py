@@ -102,7 +102,7 @@ class Rehearsal:
             API_KEY_ENV: API_KEY,
             ARM_TOKEN_ENV: ARM_TOKEN,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": "rehearsal",
+            "AWS_SECRET_ACCESS_KEY": "rehearsal-secret",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 

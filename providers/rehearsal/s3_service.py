@@ -1,6 +1,6 @@
 """S3, as far as training data and results need it: path-style buckets and objects, lists, parts, deletes.
 
-Signatures, checksums, versions, ACLs and encryption are not imitated; the access key's id is checked.
+Signatures, checksums, chunked signing, versions, ACLs and encryption are not imitated; the access key's id is checked.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class S3Service:
         return _xml("<LocationConstraint/>")
 
     def _put(self, call: Exchange) -> Reply:
-        return self._store(call, _unchunked(call.request))
+        return self._store(call, call.request.body)
 
     def _store(self, call: Exchange, content: bytes) -> Reply:
         path = f"{self._bucket(call)}/{call.params['key']}"
@@ -174,7 +174,7 @@ class S3Service:
         return _xml(f"<InitiateMultipartUploadResult>{names}</InitiateMultipartUploadResult>")
 
     def _put_part(self, call: Exchange) -> Reply:
-        content = _unchunked(call.request)
+        content = call.request.body
         self._parts(call)[int(call.request.first("partNumber"))] = content
         return Reply(headers={"etag": _etag(content)})
 
@@ -200,20 +200,6 @@ class S3Service:
         if call.params["bucket"] not in self._buckets:
             raise RefusalError(404, "NoSuchBucket", "The specified bucket does not exist.")
         return call.params["bucket"]
-
-
-def _unchunked(request: Request) -> bytes:
-    """The body without `aws-chunked`'s sizes, signatures and trailers."""
-    if "aws-chunked" not in request.headers.get("content-encoding", ""):
-        return request.body
-    body, found = request.body, b""
-    while body:
-        head, _, body = body.partition(b"\r\n")
-        size = int(head.split(b";")[0], 16)
-        if size == 0:
-            break
-        found, body = found + body[:size], body[size + 2 :]
-    return found
 
 
 def _etag(content: bytes) -> str:
