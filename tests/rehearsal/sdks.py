@@ -74,7 +74,7 @@ def arm_client(rehearsal: Rehearsal) -> CognitiveServicesManagementClient:
     return OPENED.enter_context(client)
 
 
-def aws_client(rehearsal: Rehearsal, service: str, *, timeout_s: float = 5.0) -> Any:
+def aws_client(rehearsal: Rehearsal, service: str, *, access_key: str | None = None) -> Any:
     url = {
         "bedrock": rehearsal.bedrock_url,
         "bedrock-runtime": rehearsal.bedrock_runtime_url,
@@ -85,9 +85,9 @@ def aws_client(rehearsal: Rehearsal, service: str, *, timeout_s: float = 5.0) ->
         service,
         region_name="us-east-1",
         endpoint_url=url,
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_access_key_id=access_key or environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=timeout_s, s3={"addressing_style": "path"}),
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=5.0, s3={"addressing_style": "path"}),
     )
     OPENED.callback(client.close)
     return client

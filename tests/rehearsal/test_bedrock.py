@@ -306,8 +306,7 @@ def test_parts_of_an_upload_can_be_given_up(rehearsal: Rehearsal) -> None:
 
 @pytest.mark.parametrize("service", ["bedrock", "bedrock-runtime", "s3"])
 def test_another_key_is_refused(rehearsal: Rehearsal, service: str) -> None:
-    client = aws_client(rehearsal, service)
-    client._request_signer._credentials.access_key = "AKIAOTHER"
+    client = aws_client(rehearsal, service, access_key="AKIAOTHER")
     calls = {
         "bedrock": client.list_custom_models,
         "bedrock-runtime": lambda: client.converse(modelId=NOVA, messages=HELLO),
