@@ -15,7 +15,7 @@ __all__ = ["Tenure", "connect", "open"]
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from registry import embedded  # noqa: PLC0415 - imported when first used, so that `import registry` is cheap
+        from registry import embedded
 
         return getattr(embedded, name)
     message = f"module {__name__!r} has no attribute {name!r}"

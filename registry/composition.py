@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 from providers.errors import RejectedError
 from providers.ports import Connection, Provider, ProviderFactory
@@ -24,24 +25,35 @@ from registry.reconciler import Reconciler
 FACTORIES: Mapping[str, str] = {"huggingface": "providers.huggingface"}
 """Provider -> the module whose `connect` opens it, imported when the first connection of its kind is opened."""
 
+EXTRAS: Mapping[str, str] = {"huggingface": "local", "azure-openai": "azure"}
+"""Provider -> the extra that installs what it needs, where the two are not called the same."""
+
 
 class OpenProviders:
-    """`Providers`: one open door per connection, opened again when its settings change."""
+    """`Providers`: one open door per connection, opened again when its settings change.
+
+    A door that was replaced may be in use by another thread: it is closed with the others.
+    """
 
     def __init__(self, home: Path, *, registry_id: Callable[[], str], clock: Clock) -> None:
         self._home = home
         self._registry_id = registry_id
         self._clock = clock
+        self._lock = threading.Lock()
         self._open: dict[str, tuple[object, Provider]] = {}
+        self._replaced: list[Provider] = []
 
     def of(self, connection: ConnectionState) -> Provider:
         settings = (connection.provider, dict(connection.settings))
-        known = self._open.get(connection.name)
-        if known is not None and known[0] == settings:
-            return known[1]
-        provider = self._connect(connection)
-        self._open[connection.name] = (settings, provider)
-        return provider
+        with self._lock:
+            known = self._open.get(connection.name)
+            if known is not None and known[0] == settings:
+                return known[1]
+            provider = self._connect(connection)
+            if known is not None:
+                self._replaced.append(known[1])
+            self._open[connection.name] = (settings, provider)
+            return provider
 
     def _connect(self, connection: ConnectionState) -> Provider:
         module = FACTORIES.get(connection.provider)
@@ -54,7 +66,7 @@ class OpenProviders:
         except ImportError as error:
             raise BadInputError(
                 f"connection {connection.name!r}: {connection.provider} is not installed ({error})",
-                hint=f"pip install 'tenure[{connection.provider}]'",
+                hint=f"pip install 'tenure[{EXTRAS.get(connection.provider, connection.provider)}]'",
             ) from error
         settings = dict(connection.settings)
         if connection.provider == "huggingface":
@@ -72,9 +84,11 @@ class OpenProviders:
             raise BadInputError(refusal.message) from refusal
 
     def close(self) -> None:
-        for _, provider in self._open.values():
-            provider.close()
-        self._open.clear()
+        with self._lock:
+            for provider in [*self._replaced, *(one for _, one in self._open.values())]:
+                provider.close()
+            self._replaced.clear()
+            self._open.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +110,7 @@ class Registry:
         self.providers.close()
         self.log.close()
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -142,7 +156,7 @@ def compose(
 def open_home(home: Path, *, clock: Clock | None = None, ids: Ids | None = None) -> Registry:
     """The registry of a home on this machine. Raises HomeInUseError naming the process that has it."""
     from registry import system
-    from registry.store import open_log
+    from registry.store.duckdb_log import open_log
 
     clock = clock or system.now
     log = open_log(home, clock=clock, ids=ids or system.TimeOrderedIds())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from registry.application.commands import FineTune, provider_errors
 from registry.application.declaring import read_toml
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 ENDED = frozenset({"trained", "active", "retired", "failed", "cancelled", "deleted"})
 """States in which nothing is under way by itself."""
+WANTED = ENDED - {"failed", "cancelled"}
+GONE = frozenset({"deleted"})
 STEP_S = 0.2
 """How often a wait looks whether there is something to do or to show, in seconds."""
 CLEAN_UP_S_MAX = 120.0
@@ -86,7 +88,8 @@ def open(  # noqa: A001 - the public name is `registry.open`
 
 def connect(url: str, token: str | None = None) -> Tenure:
     """The same methods over HTTP. Comes with `tenure serve`."""
-    raise BadInputError(f"cannot connect to {url}: this release serves no HTTP yet; use registry.open()")
+    with_token = " with a token" if token else ""
+    raise BadInputError(f"cannot connect to {url}{with_token}: this release serves no HTTP yet; use registry.open()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Version:
 
     tenure: Tenure
     view: VersionView
-    until: frozenset[str] = ENDED
+    until: frozenset[str] = WANTED
 
     def __getattr__(self, name: str) -> object:
         return getattr(object.__getattribute__(self, "view"), name)
@@ -112,7 +115,7 @@ class Version:
     def wait(self, timeout_s: float | None = None, on_progress: Progress | None = None) -> Version:
         """Until what was asked for has come about, driving the work. Raises TenureError when it came to nothing."""
         view = self.tenure.wait(self.view.ref, until=self.until, timeout_s=timeout_s, on_progress=on_progress)
-        if view.state in {"failed", "cancelled"} or (view.state not in self.until):
+        if view.state not in self.until:
             raise TenureError(f"{view.ref} is {view.state}: {view.error or 'stopped'}")
         if view.error is not None and view.state == "trained":
             raise TenureError(f"{view.ref} was not activated: {view.error}")
@@ -160,7 +163,7 @@ class Tenure:
             self._scheduler = None
         self._registry.close()
 
-    def __enter__(self) -> Tenure:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -189,7 +192,10 @@ class Tenure:
         reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Version:
-        """Check everything, then queue a new version. Raises BadInputError with every fault, RefusedError, NotFoundError."""
+        """Check everything, then queue a new version.
+
+        Raises BadInputError with every fault, RefusedError, NotFoundError.
+        """
         command = _fine_tune(
             model,
             connection,
@@ -206,8 +212,7 @@ class Tenure:
             activate,
         )
         ref = self._registry.commands.fine_tune(command, self._who(reason), idempotency_key)
-        until = frozenset({"active", "retired", "failed", "cancelled", "deleted"}) if activate else ENDED
-        return Version(self, self.version(ref), until)
+        return Version(self, self.version(ref))
 
     def estimate(
         self,
@@ -282,7 +287,7 @@ class Tenure:
     @contextmanager
     def new_version(
         self, model: str, *, connection: str, base_model: str | None = None, reason: str | None = None
-    ) -> Iterator[NewVersion]:
+    ) -> Generator[NewVersion]:
         """Train it yourself: leave a model in safetensors in `.directory`.
 
         When the block ends without an error the folder has been checked and the version is durably `trained`; with an
@@ -295,10 +300,8 @@ class Tenure:
             yield NewVersion(str(ref), ref.number, folder)
         except BaseException as error:
             kind = type(error).__name__
-            try:
+            with suppress(TenureError):
                 commands.own_training_ended(ref, folder, f"{kind} in the training code", who)
-            except BadInputError:
-                pass
             raise
         commands.own_training_ended(ref, folder, None, who)
 
@@ -324,7 +327,7 @@ class Tenure:
     ) -> Version:
         ref = _ref(version)
         self._registry.commands.cancel(ref, self._who(reason), idempotency_key)
-        return Version(self, self.version(ref), ENDED)
+        return Version(self, self.version(ref), frozenset({"cancelled"}))
 
     def retry(
         self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
@@ -346,7 +349,7 @@ class Tenure:
         """Delete the artifact for good, after every deployment of it."""
         ref = _ref(version)
         self._registry.commands.delete(ref, self._who(reason), idempotency_key)
-        return Version(self, self.version(ref), frozenset({"deleted"}))
+        return Version(self, self.version(ref), GONE)
 
     # Deployments
 
@@ -354,14 +357,12 @@ class Tenure:
         self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
         """A warm standby: it serves, and may be billed, without being active."""
-        id = self._registry.commands.deploy(_ref(version), self._who(reason), idempotency_key)
-        return self.deployment(id)
+        return self.deployment(self._registry.commands.deploy(_ref(version), self._who(reason), idempotency_key))
 
     def undeploy(
         self, deployment: str, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
-        id = self._registry.commands.undeploy(deployment, self._who(reason), idempotency_key)
-        return self.deployment(id)
+        return self.deployment(self._registry.commands.undeploy(deployment, self._who(reason), idempotency_key))
 
     def attach(
         self,
@@ -372,8 +373,8 @@ class Tenure:
         idempotency_key: str | None = None,
     ) -> DeploymentView:
         """Take over a deployment that exists already, by the provider's name, its id, or the registry's."""
-        id = self._registry.commands.attach(_ref(version), deployment, self._who(reason), idempotency_key)
-        return self.deployment(id)
+        attached = self._registry.commands.attach(_ref(version), deployment, self._who(reason), idempotency_key)
+        return self.deployment(attached)
 
     def wait_for_deployment(self, id: str, *, until: frozenset[str], timeout_s: float | None = None) -> DeploymentView:
         """Until it is in one of these states (or has failed), driving the work."""
@@ -518,7 +519,7 @@ class Tenure:
         `on_progress` gets the version and the points that came since it was last called. Raises TenureError after
         `timeout_s`.
         """
-        ends = until | {"failed", "cancelled"}
+        ends = until if until == GONE else until | {"failed", "cancelled"}
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         told = _Told(self, str(ref), on_progress)
         while True:
@@ -535,8 +536,10 @@ class Tenure:
         if self._scheduler is None:
             self._registry.reconciler.run(paced=True)
         while time.monotonic() < limit:
-            leaving = [one for one in self.deployments(model=model) if one.state in {"deleting", "failed"}]
-            if not leaving:
+            motion = self._registry.log.motion()
+            leaving = any(one.model == model and one.state in {"deleting", "failed"} for one in motion.deployments)
+            stopping = any(one.model == model and one.state in {"cancelled", "failed"} for one in motion.versions)
+            if not leaving and not stopping:
                 return
             self._drive(limit, "")
 
@@ -573,6 +576,8 @@ class _Told:
         self._ref = ref
         self._on_progress = on_progress
         self._seen: set[tuple[int, int, str]] = set()
+        if on_progress is not None and tenure.version(ref).state not in {"queued", "training"}:
+            self._seen.update((one.attempt, one.step, one.name) for one in tenure.metrics(ref))
 
     def tell(self) -> VersionView:
         view = self._tenure.version(self._ref)

@@ -1,4 +1,4 @@
-"""When to look: APScheduler runs one job, the reconciler's pass, at the pace of what is in motion. No decisions of its own."""
+"""When to look: APScheduler runs one job, the reconciler's pass, at the pace of what is in motion. Decides nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ WAKE_TIMEOUT_S = 1.0
 """How long the listener waits for the log to grow before it looks whether it was stopped, in seconds."""
 DELAY = timedelta(milliseconds=20)
 """Between an append and the pass that it wakes, so that appends that come together are looked at together."""
+PASSES_MAX = 2
+"""One that runs, and one that waits for it: what is appended meanwhile is never overlooked."""
+
+FAILED_PACE = timedelta(seconds=10)
 
 
 class Scheduler:
@@ -48,7 +52,7 @@ class Scheduler:
             id="reconcile",
             seconds=3600,
             next_run_time=self._clock(),
-            max_instances=1,
+            max_instances=PASSES_MAX,
             coalesce=True,
             misfire_grace_time=None,
         )
@@ -71,11 +75,15 @@ class Scheduler:
             return
         try:
             self._run_pass()
+            planned = self._log.head()
             due = self._next_due()
         except Exception:
             logger.exception("a pass of the reconciler failed; it is tried again")
-            due = self._clock() + timedelta(seconds=10)
+            planned = self._log.head()
+            due = self._clock() + FAILED_PACE
         self._wake(due)
+        if self._log.head() != planned:
+            self._wake(self._clock() + DELAY)
 
     def _wake(self, at: datetime) -> None:
         from apscheduler.jobstores.base import JobLookupError

@@ -1,4 +1,4 @@
-"""One question, asked of `transitions`: where does this trigger lead from here? Nothing is moved, nothing is remembered."""
+"""One question, asked of `transitions`: where does this trigger lead from here? Nothing is moved or remembered."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def check_weights(folder: Path) -> None:
 
 
 def verify_manifest(folder: Path, manifest: Manifest) -> None:
-    """Raises ArtifactError unless the folder holds exactly the files of its manifest, byte for byte. Reads all of it."""
+    """Raises ArtifactError unless the folder holds exactly what its manifest says, byte for byte. Reads all of it."""
     expected = {one.path: one for one in manifest.files}
     for path in expected:
         pure = PurePosixPath(path)

@@ -5,9 +5,9 @@ No torch here, so that whoever starts a run can import this cheaply. All files a
 `SPEC` is a JSON file, `RunSpec`. `OUT` is a folder that the run owns:
 
     status.json        `RunStatus`, replaced atomically whenever it changes and as a heartbeat
-    progress.jsonl     one `ProgressPoint` a line, appended as losses are logged (flushed line by line)
+    progress.jsonl     one `ProgressPoint` a line, appended as losses are logged
     log.txt            what the program printed (the launcher redirects stdout and stderr here)
-    checkpoints/       checkpoint-<step>/ as transformers writes them; a run that is started again resumes from the newest
+    checkpoints/       checkpoint-<step>/ as transformers writes them; a run started again resumes from the newest
     model/             the result: safetensors, config, tokenizer
     manifest.json      `Manifest` of model/, written last; with it the run has succeeded
 
@@ -45,7 +45,8 @@ HEARTBEAT_S = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What to train. Paths are absolute. `train` and `validation` are JSON Lines of {"prompt": [messages],
-    "completion": [messages]}, system text already folded in as the first prompt message."""
+    "completion": [messages]}, system text already folded in as the first prompt message.
+    """
 
     name: str
     base_model: str
@@ -62,7 +63,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """Where a run stands. `pid` and `pid_started_at` (seconds since the epoch, as psutil's create_time) name the process."""
+    """Where a run stands. `pid` and `pid_started_at` (seconds since the epoch, as psutil has it) name it."""
 
     state: RunState
     pid: int
@@ -79,7 +80,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressPoint:
-    """One logged point. `metrics` holds floats by name: train_loss, valid_loss, learning_rate, mean_token_accuracy, …"""
+    """One logged point. `metrics` holds floats by name: train_loss, valid_loss, learning_rate, …"""
 
     step: int
     epoch: float | None
@@ -132,7 +133,7 @@ def read_status(out: Path) -> RunStatus | None:
 
 
 def read_progress(out: Path, *, offset: int = 0) -> tuple[list[ProgressPoint], int]:
-    """The points after byte `offset`, and the offset to go on from. A half-written last line is left for the next read."""
+    """The points after byte `offset`, and the offset to go on from. Half a last line is left for the next read."""
     try:
         with (out / PROGRESS_FILE).open("rb") as file:
             file.seek(offset)

@@ -43,9 +43,10 @@ def from_gguf(file: Path, out: Path) -> None:
 
 
 def from_hub(name: str, out: Path) -> None:
-    from huggingface_hub import snapshot_download
+    import huggingface_hub
 
-    snapshot_download(name, local_dir=out, allow_patterns=HUB_FILES)
+    hub: Any = huggingface_hub
+    hub.snapshot_download(name, local_dir=out, allow_patterns=HUB_FILES)
 
 
 if __name__ == "__main__":

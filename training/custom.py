@@ -30,8 +30,8 @@ def run_script(
 ) -> Mapping[str, float]:
     """Blocks until the script has ended. Returns the last train_loss and valid_loss it told.
 
-    `lock`: a file descriptor that the script inherits. Raises RunFaultError when it fails; when this is interrupted, the
-    script is ended too.
+    `lock`: a file descriptor that the script inherits. Raises RunFaultError when it fails; when this is interrupted,
+    the script is ended too.
     """
     result.mkdir()
     (out / CHECKPOINTS_FOLDER).mkdir(exist_ok=True)

@@ -46,15 +46,16 @@ def tokenise(path: Path, tokenizer: Any, *, max_length: int, cache: Path) -> Tok
 
     Rows are cut at `max_length` tokens; one whose completion is cut away entirely is left out, for it teaches nothing.
     """
-    from datasets import Dataset, disable_progress_bars
+    import datasets
 
-    disable_progress_bars()
+    hf: Any = datasets
+    hf.disable_progress_bars()
     if not tokenizer.chat_template:
         raise RunFaultError("the base model's tokenizer has no chat template, so messages cannot be written for it")
     # An empty set is no error to `from_generator` only if its columns are known, so look before.
     if next(_examples(path, tokenizer, max_length), None) is None:
         raise RunFaultError(f"no row of {path.name} has a completion within max_length={max_length} tokens")
-    dataset: Any = Dataset.from_generator(
+    dataset: Any = hf.Dataset.from_generator(
         _examples,
         gen_kwargs={"path": path, "tokenizer": tokenizer, "max_length": max_length},
         cache_dir=str(cache),
@@ -94,7 +95,7 @@ def _examples(path: Path, tokenizer: Any, max_length: int) -> Iterator[dict[str,
 
 
 def _encode(tokenizer: Any, row: Mapping[str, list[object]]) -> tuple[list[int], int]:  # noqa: ANN401 - see tokenise
-    """The row's token ids, and where its completion starts: where it departs from the prompt written alone (as TRL does)."""
+    """The row's token ids, and where its completion starts: where they depart from the prompt alone, as in TRL."""
     prompt, completion = row["prompt"], row["completion"]
     before: list[int] = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
     whole: list[int] = tokenizer.apply_chat_template([*prompt, *completion], return_dict=True)["input_ids"]

@@ -271,7 +271,7 @@ def _names(raw: object) -> str | list[str]:
 def _number(raw: object, *, whole: bool) -> float:
     message = f"{raw!r} is not a {'whole ' if whole else ''}number"
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 - one kind of refusal for every fault
     try:
         value = float(raw)
     except (ValueError, OverflowError) as exc:

@@ -16,9 +16,9 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_model_folder
 from training.contract import (
@@ -157,12 +157,13 @@ def _base_model(spec: RunSpec) -> Path:
         return folder
     if folder.is_absolute():
         raise RunFaultError(f"the base model {folder} is not a folder")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    hub: Any = huggingface_hub
     try:
         return Path(
-            snapshot_download(
+            hub.snapshot_download(
                 spec.base_model,
                 local_files_only=not spec.downloads,
                 allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"],
@@ -222,7 +223,7 @@ def _supervise(spec_path: Path, out: Path, workers: int, reporter: Reporter) -> 
 
 
 @contextlib.contextmanager
-def _lock(out: Path) -> Iterator[int | None]:
+def _lock(out: Path) -> Generator[int | None]:
     """One run per folder. The kernel lets go of the lock when its process dies, however it dies."""
     if PID_VARIABLE in os.environ:
         yield None
@@ -233,7 +234,7 @@ def _lock(out: Path) -> Iterator[int | None]:
 
 
 @contextlib.contextmanager
-def _cancellation() -> Iterator[None]:
+def _cancellation() -> Generator[None]:
     def cancel(signum: int, frame: object) -> None:
         del signum, frame
         raise CancelledError

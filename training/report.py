@@ -85,7 +85,7 @@ class Reporter:
             )
 
     def point(self, step: int, epoch: float | None, metrics: Mapping[str, float]) -> None:
-        """Append one point and flush it. After a resume, steps that were seen before appear again: the later one counts."""
+        """Append one point and flush it. After a resume steps may appear again: the later one counts."""
         if self._silent:
             return
         point = ProgressPoint(step=step, epoch=epoch, at=time.time(), metrics=metrics)
@@ -119,7 +119,7 @@ class Reporter:
 
 def last_tokens(out: Path, step: int) -> int:
     """How many tokens had been trained on at a step, by the points logged up to it; 0 when there are none."""
-    points, _ = read_progress(out)
+    points = read_progress(out)[0] if step else []
     return int(max((point.metrics.get("num_tokens", 0.0) for point in points if point.step <= step), default=0.0))
 
 

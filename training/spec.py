@@ -30,7 +30,7 @@ def _wrong_types(spec: RunSpec) -> list[str]:
     if not isinstance(hyperparameters, dict):
         faults.append("hyperparameters: must be an object")
     downloads: object = spec.downloads
-    if not isinstance(downloads, bool):
+    if downloads not in (True, False):
         faults.append("downloads: must be true or false")
     return faults
 

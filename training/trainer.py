@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from training.data import IGNORED
 
@@ -42,7 +43,8 @@ def sft_config(settings: Mapping[str, object], *, out: Path, device: str, evalua
     options: dict[str, Any] = {name: settings[name] for name in _PASSED_ON if name in settings}
     options |= {
         "bf16": settings.get("bf16", on_gpu and torch.cuda.is_bf16_supported()),
-        "gradient_checkpointing": settings.get("gradient_checkpointing", on_gpu),
+        # transformers 5 renames it; TRL 1.16 documents the old name, and both mean the same.
+        "activation_checkpointing": settings.get("gradient_checkpointing", on_gpu),
         "padding_free": padding_free,
         # The rows are cut already; TRL refuses padding_free with a length it would not enforce.
         "max_length": None if padding_free and not settings["packing"] else settings["max_length"],
@@ -77,18 +79,20 @@ class TokenWeightedTrainer(SFTTrainer):
 
     def prediction_step(
         self,
-        model: Any,
-        inputs: Any,
+        model: Any,  # noqa: ANN401 - transformers' signature
+        inputs: Any,  # noqa: ANN401 - see above
         prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,  # noqa: ANN401 - transformers' signature
+        ignore_keys: list[str] | None = None,
     ) -> Any:  # noqa: ANN401 - see above
         # The first token of a row is never predicted; its label is ignored where rows are laid end to end, too.
         tokens = (inputs["labels"][:, 1:] != IGNORED).sum()
-        result: Any = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        base: Any = super()
+        result: Any = base.prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         pair = torch.stack([result[0].float() * tokens.to(result[0].device), tokens.to(result[0].device).float()])
-        total, count = self.accelerator.reduce(pair).tolist()
-        self._loss_sum += total
-        self._loss_tokens += count
+        accelerator: Any = self.accelerator
+        summed: torch.Tensor = accelerator.reduce(pair)
+        self._loss_sum += summed[0].item()
+        self._loss_tokens += summed[1].item()
         return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Final, cast
 
@@ -55,7 +54,7 @@ def _header(path: Path) -> tuple[dict[str, object], int]:
         prefix = file.read(8)
         if len(prefix) < 8:  # noqa: PLR2004 - the length's own length
             raise WeightsError(f"is truncated: {size} bytes are not a safetensors file")
-        length = cast("int", struct.unpack("<Q", prefix)[0])
+        length = int.from_bytes(prefix, "little")
         if length > HEADER_BYTES_MAX:
             raise WeightsError(
                 f"its header claims {length} bytes, more than the {HEADER_BYTES_MAX} that the format allows"

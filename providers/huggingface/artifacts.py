@@ -25,12 +25,12 @@ class LocalArtifacts:
         self._serves = serves
 
     def get(self, id: str) -> Artifact | None:
-        """Reads every byte of the model: half a gigabyte takes about a second."""
-        folder = Path(id)
+        """Reads every byte of the model: half a gigabyte takes about a second. The id it answers is absolute."""
+        folder = Path(id).absolute()
         if not folder.is_dir():
             return None
         with disk_trouble("get-artifact"):
-            return Artifact(id=id, digest=verified(folder).digest, kind="folder")
+            return Artifact(id=str(folder), digest=verified(folder).digest, kind="folder")
 
     def list(self) -> Sequence[Artifact]:
         """The finished models in this connection's own folder, with the digests they were given, not checked again."""

@@ -19,11 +19,11 @@ INSPECT_S_MAX = 120.0
 
 _INHERITED = frozenset(
     {
-        "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
+        "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
         "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
     }
 )  # fmt: skip
-_INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_")
+_INHERITED_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_")
 _OF_THE_HUB = frozenset({"HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT"})
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"})
 

@@ -155,20 +155,25 @@ def _pid_in(folder: Path) -> int | None:
 
 
 def _leader(folder: Path) -> psutil.Process | None:
-    """The process that was started here, if it lives: it has the lock file open."""
+    """The process that was started here, if it lives."""
     pid = _pid_in(folder)
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        if pid is not None:
-            process = psutil.Process(pid)
-            lock = os.path.realpath(folder / LOCK_FILE)
-            return process if any(file.path == lock for file in process.open_files()) else None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if pid is not None and _has_open(process := psutil.Process(pid), folder / LOCK_FILE):
+            return process
     return None
 
 
 def _members(folder: Path) -> list[psutil.Process]:
-    """The process group that was started here. A group's number is not given away while it has a member."""
-    group = _pid_in(folder)
-    return [process for process in _processes() if group is not None and _group_of(process.pid) == group]
+    """The process group that was started here: the one of that number in which somebody has the lock."""
+    number = _pid_in(folder)
+    group = [process for process in _processes() if number is not None and _group_of(process.pid) == number]
+    return group if any(_has_open(process, folder / LOCK_FILE) for process in group) else []
+
+
+def _has_open(process: psutil.Process, file: Path) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return any(one.path == str(file.resolve()) for one in process.open_files())
+    return False
 
 
 def _processes() -> Iterator[psutil.Process]:

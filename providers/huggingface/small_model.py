@@ -38,7 +38,7 @@ def fetch_small_model(
     """The model's folder under `folder`, fetched once: there whole or not at all. Blocks for half a minute or more.
 
     `python` must have tenure[local]. `hub` False: not from the Hub, though it may be reachable.
-    Raises UnavailableError (no network, a full disk: nothing is left behind) or RejectedError (what is there is damaged).
+    Raises UnavailableError (no network, a full disk: nothing is left behind) or RejectedError (it is there, broken).
     """
     target = folder / SMALL_MODEL
     if target.exists():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
-from providers.errors import ChatError, OutcomeUnknownError, UnavailableError
-from providers.ports import Artifact, ServingTarget
+from providers.errors import ChatError, ProviderError
+from providers.ports import Artifact, ChatChunk, ServingTarget
 from registry.application.ports import DeploymentQuery, EventLog, Providers
 from registry.application.reading import Reading
 from registry.domain import errors
@@ -60,18 +60,18 @@ def stream_text(
     version, target = target_of(reading, log, providers, ref)
     provider = providers.of(reading.connection_state(version.connection))
     request = {**options, "messages": [dict(one) for one in messages], "stream": True}
-    return _pieces(provider.chat.stream(target, request, timeout_s=TIMEOUT_S))
+    return _pieces(lambda: provider.chat.stream(target, request, timeout_s=TIMEOUT_S))
 
 
-def _pieces(chunks: Iterator[Mapping[str, object]]) -> Iterator[str]:
+def _pieces(ask: Callable[[], Iterator[ChatChunk]]) -> Iterator[str]:
     try:
-        for chunk in chunks:
-            for choice in cast("list[Any]", chunk.get("choices") or []):
+        for chunk in ask():
+            for choice in cast("list[dict[str, dict[str, str | None] | None]]", chunk.get("choices") or []):
                 text = (choice.get("delta") or {}).get("content")
                 if text:
                     yield text
     except ChatError as error:
         kind = errors.BadInputError if error.status < 500 else errors.UnavailableError  # noqa: PLR2004 - HTTP's line
         raise kind(f"the model's endpoint answered {error.status}: {error.message}") from error
-    except (UnavailableError, OutcomeUnknownError) as error:
+    except ProviderError as error:
         raise errors.UnavailableError(error.message) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from providers.errors import ProviderError, RejectedError
@@ -22,7 +24,7 @@ from registry.application.ports import (
 )
 from registry.application.prices import hourly_price
 from registry.application.reading import Reading
-from registry.application.unit import Command, Door, Outcome, Unit
+from registry.application.unit import Command, Decision, Door, Outcome, Unit
 from registry.domain import deploying, versions
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
@@ -84,8 +86,8 @@ class Commands:
             "model": command.model,
             "connection": command.connection,
             "base_model": command.base_model,
-            "train": prepared.checked.train.sha256,
-            "validation": prepared.checked.validation.sha256 if prepared.checked.validation else None,
+            "train": prepared.checked.train.path,
+            "validation": prepared.checked.validation.path if prepared.checked.validation else None,
             "hyperparameters": command.hyperparameters,
             "method": command.method,
             "activate": command.activate,
@@ -127,7 +129,7 @@ class Commands:
         code = self._keep_code(command.code)
         request = TrainingRequest(
             name="estimate",
-            token="estimate",
+            token="estimate",  # noqa: S106 - names an attempt, protects nothing
             model=command.model,
             version=1,
             base_model=command.base_model,
@@ -191,7 +193,7 @@ class Commands:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             state = unit.model(model)
             number = (state.last_version if state else 0) + 1
-            directory = f"own/{model}-{number}"
+            directory = own_directory(connection, VersionRef(model, number))
             payload = ev.OwnTrainingStarted(
                 model=model,
                 version=number,
@@ -203,7 +205,7 @@ class Commands:
             return versions.begin(state, payload, who), {"model": model, "version": number}
 
         ref = _ref(self._door.run(Command(name="new-version", body={"model": model}, who=who), decide))
-        folder = self.home / f"own/{ref.model}-{ref.number}"
+        folder = self.home / own_directory(connection, ref)
         folder.mkdir(parents=True, exist_ok=True)
         return ref, folder
 
@@ -240,17 +242,20 @@ class Commands:
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
     ) -> None:
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
-            version = self._version(unit, ref)
-            model = self._model(unit, ref.model)
-            policy = Policy.of(model.policy)
-            moving = self._log.versions(VersionQuery(model=ref.model, states=frozenset({"deploying"}))).items
-            others = [self._version(unit, ref_of(one)) for one in moving if one.version != ref.number]
-            events = versions.activate(model, version, policy, others, who)
-            if events:
-                self._check_activation(version, policy)
-            return events, {}
+            return self.activation(unit, self._version(unit, ref), who), {}
 
         self._run("activate", ref, decide, who, key, expected)
+
+    def activation(self, unit: Unit, version: VersionState, who: Who) -> Sequence[NewEvent]:
+        """The decision to activate, with what stands against it. Raises RefusedError."""
+        model = self._model(unit, version.model)
+        policy = Policy.of(model.policy)
+        moving = self._log.versions(VersionQuery(model=version.model, states=frozenset({"deploying"}))).items
+        others = [self._version(unit, ref_of(one)) for one in moving if one.version != version.version]
+        events = versions.activate(model, version, policy, others, who)
+        if events and version.state not in {"active", "deploying"}:
+            self._check_activation(version, policy)
+        return events
 
     def _check_activation(self, version: VersionState, policy: Policy) -> None:
         """Refuse now what could only be abandoned later: a deployment that nobody may make, or that costs too much."""
@@ -308,21 +313,25 @@ class Commands:
         """A standby, or what is there already. Answers the deployment's id."""
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
-            version = self._version(unit, ref)
-            connection = self._reading.connection_state(version.connection)
-            if self._providers.of(connection).capabilities.serving == "none":
-                raise RefusedError(
-                    f"{connection.provider} serves a tuned model as it is: there is nothing to deploy",
-                    state=version.state,
-                    hint=f"run: tenure activate {ref}",
-                )
-            return self._request(unit, version, connection, "standby", who)
+            return self.standby(unit, self._version(unit, ref), who)
 
         outcome = self._run("deploy", ref, decide, who, key, None)
         return str(outcome.answer["deployment"])
 
-    def request_for_activation(self, ref: VersionRef, who: Who, causation_id: str | None) -> str | None:
+    def standby(self, unit: Unit, version: VersionState, who: Who) -> tuple[Sequence[NewEvent], dict[str, object]]:
+        """The decision to deploy without activating. Raises RefusedError."""
+        connection = self._reading.connection_state(version.connection)
+        if self._providers.of(connection).capabilities.serving == "none":
+            raise RefusedError(
+                f"{connection.provider} serves a tuned model as it is: there is nothing to deploy",
+                state=version.state,
+                hint=f"run: tenure activate {ref_of(version)}",
+            )
+        return self._request(unit, version, connection, "standby", who)
+
+    def request_for_activation(self, activation: VersionState, who: Who) -> str | None:
         """The reconciler's: the intent to deploy what is to become active. None when it no longer is."""
+        ref = ref_of(activation)
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
             version = self._version(unit, ref)
@@ -332,7 +341,7 @@ class Commands:
             return self._request(unit, version, connection, "activation", who)
 
         command = Command(name="request-deployment", body={"ref": str(ref)}, who=who)
-        answer = self._door.run(command, decide, causation_id=causation_id).answer["deployment"]
+        answer = self._door.run(command, decide, because=activation).answer["deployment"]
         return None if answer is None else str(answer)
 
     def _request(
@@ -352,40 +361,56 @@ class Commands:
         return events, {"deployment": events[0].stream.partition(":")[2]}
 
     def undeploy(self, name_or_id: str, who: Who, key: str | None = None) -> str:
-        id = self._reading.deployment_state(name_or_id).id
+        known = self._reading.deployment_state(name_or_id)
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
-            deployment = self._deployment(unit, id)
+            deployment = self._deployment(unit, known.id)
             version = unit.version(VersionRef(deployment.model, deployment.version))
             others = self._log.deployments(DeploymentQuery(model=deployment.model, version=deployment.version))
             return deploying.undeploy(deployment, version, others, who), {}
 
-        self._door.run(Command(name="undeploy", body={"id": id}, who=who, idempotency_key=key), decide)
-        return id
+        self._door.run(Command(name="undeploy", body={"id": known.id}, who=who, idempotency_key=key), decide)
+        return known.id
 
     def attach(self, ref: VersionRef, name_or_id: str, who: Who, key: str | None = None) -> str:
         """Take over a deployment that exists, after checking that it serves this version's artifact."""
         version = self._reading.version_state(ref)
         connection = self._reading.connection_state(version.connection)
-        for one in self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number, live=True)):
-            if name_or_id in {one.id, one.name, one.provider_id}:
-                return one.id
+        known = self._known(version.connection, {name_or_id})
+        if known is not None and name_or_id == known.id:
+            name_or_id = known.name
         report = self._attachable(self._providers.of(connection), version, name_or_id)
+        since = report.created_at or self._clock()
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            current = self._version(unit, ref)
+            owner = self._known(version.connection, {report.name, report.id})
+            if owner is not None and (owner.model, owner.version) == (ref.model, ref.number):
+                return [], {"deployment": owner.id}
+            if owner is not None:
+                raise RefusedError(f"{report.name} is {owner.id} already, of {owner.model}@{owner.version}")
             events = deploying.attach(
-                self._version(unit, ref),
+                current,
+                self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number)),
                 name=report.name,
                 provider_id=report.id,
                 endpoint=report.endpoint,
                 price=self.price(connection, report),
-                billed_from=report.created_at or self._clock(),
+                billed_from=since,
                 who=who,
             )
-            return events, {"deployment": events[0].stream.partition(":")[2]}
+            deployment = events[0].stream.partition(":")[2]
+            unit.deployment(deployment)
+            return events, {"deployment": deployment}
 
-        outcome = self._run("attach", ref, decide, who, key, None)
+        body = {"ref": str(ref), "deployment": report.id, "reason": who.reason}
+        outcome = self._door.run(Command(name="attach", body=body, who=who, idempotency_key=key), decide)
         return str(outcome.answer["deployment"])
+
+    def _known(self, connection: str, names: set[str]) -> DeploymentState | None:
+        """The live deployment that the registry has under one of these names or ids."""
+        live = self._log.deployments(DeploymentQuery(connection=connection, live=True))
+        return next((one for one in live if names & {one.id, one.name, one.provider_id}), None)
 
     def _attachable(self, provider: Provider, version: VersionState, name_or_id: str) -> DeploymentReport:
         if provider.capabilities.serving == "none":
@@ -413,8 +438,6 @@ class Commands:
         return state.registry
 
     def price(self, connection: ConnectionState, report: DeploymentReport | None = None) -> ev.Price:
-        from decimal import Decimal
-
         settings = connection.settings
         units = settings.get("model_units", 1) if connection.provider == "bedrock" else 1
         sku = report.sku if report and report.sku else settings.get("sku", settings.get("serving"))
@@ -426,11 +449,11 @@ class Commands:
             now=self._clock(),
         )
 
-    def _run(  # noqa: PLR0917
+    def _run(
         self,
         name: str,
         ref: VersionRef,
-        decide: object,
+        decide: Decision,
         who: Who,
         key: str | None,
         expected: Mapping[str, int] | None,
@@ -442,7 +465,7 @@ class Commands:
             idempotency_key=key,
             expected=expected or {},
         )
-        return self._door.run(command, decide)  # type: ignore[arg-type]
+        return self._door.run(command, decide)
 
     def _connection(self, unit: Unit, name: str) -> ConnectionState:
         state = unit.connection(name)
@@ -459,8 +482,6 @@ class Commands:
 
     def _keep_code(self, code: Path | None) -> ev.DataRef | None:
         """A copy of the user's own training code by digest, so that a retry runs what was asked for."""
-        import hashlib
-
         if code is None:
             return None
         try:
@@ -477,8 +498,13 @@ class Commands:
         return ev.DataRef(sha256=digest, rows=text.count(b"\n"), name=code.name, path=f"code/{digest}.py")
 
 
+def own_directory(connection: str, ref: VersionRef) -> str:
+    """Below the home, where the local provider keeps artifacts that are its own to delete."""
+    return f"connections/{connection}/artifacts/{ref.model}-{ref.number}/model"
+
+
 @contextmanager
-def provider_errors() -> Iterator[None]:
+def provider_errors() -> Generator[None]:
     """A provider's answer to something that a person asked for, as what the person is told."""
     try:
         yield

@@ -1,5 +1,7 @@
-"""Connections, models, policies, prices and the scheduler from a TOML file: `tenure apply`. Repeatable; touches only
-what the file names."""
+"""Connections, models, policies, prices and the scheduler from a TOML file: `tenure apply`.
+
+Repeatable; touches only what the file names.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from registry.application.ports import Clock, EventLog, Providers
+from registry.application.ports import Clock, EventLog, Providers, VersionQuery
 from registry.application.prices import check_price
 from registry.application.unit import Command, Door, Unit
 from registry.application.views import ChangeView, to_json
@@ -75,14 +77,20 @@ class Declaring:
                 raise NotFoundError(f"there is no connection {name!r}")
             if state.removed:
                 return [], {}
-            motion = self._log.motion()
-            used = [one.id for one in motion.deployments if one.connection == name]
-            used += [f"{one.model}@{one.version}" for one in motion.versions if one.connection == name]
+            used = self._users(name)
             if used:
-                raise RefusedError(f"connection {name!r} is in use by {', '.join(sorted(set(used))[:5])}")
+                raise RefusedError(f"connection {name!r} is in use by {', '.join(used[:5])}")
             return [who.says(connection_stream(name), ev.ConnectionRemoved(connection=name))], {}
 
         self._door.run(Command(name="remove-connection", body={"name": name}, who=who), decide)
+
+    def _users(self, connection: str) -> list[str]:
+        """What is under way at a connection, and what it serves."""
+        motion = self._log.motion()
+        active = self._log.versions(VersionQuery(states=frozenset({"active"}), connection=connection)).items
+        moving = [one for one in motion.versions if one.connection == connection]
+        used = {f"{one.model}@{one.version}" for one in (*active, *moving)}
+        return sorted(used | {one.id for one in motion.deployments if one.connection == connection})
 
     def _connection(
         self, unit: Unit, name: str, written: Mapping[str, object], who: Who, changes: list[ChangeView]
@@ -124,13 +132,13 @@ class Declaring:
         for key in table:
             if key != "policy":
                 raise BadInputError(f"models.{name}.{key} is not known; known: policy", field=key)
-        policy = cast("Json", table.get("policy", {}))
-        Policy.of(policy)
         state = unit.model(name)
+        before: Json = state.policy if state else {}
+        policy = _table(table["policy"], f"models.{name}.policy") if "policy" in table else before
+        Policy.of(policy)
         events = [] if state else [who.says(model_stream(name), ev.ModelDeclared(model=name))]
-        before = state.policy if state else {}
         kind = "add" if state is None else "same"
-        if "policy" in table and dict(before) != dict(policy):
+        if dict(before) != dict(policy):
             events.append(who.says(model_stream(name), ev.PolicyChanged(model=name, policy=dict(policy))))
             kind = "add" if state is None else "change"
         detail = ", ".join(sorted(key for key in {*before, *policy} if before.get(key) != policy.get(key)))
@@ -145,14 +153,14 @@ class Declaring:
             return events
         state = unit.registry() or RegistryState()
         if "scheduler" in document:
-            settings = cast("Json", document["scheduler"])
+            settings = _table(document["scheduler"], "scheduler")
             SchedulerSettings.of(settings)
             same = dict(state.scheduler) == dict(settings)
             changes.append(ChangeView(kind="same" if same else "change", subject="scheduler", detail=""))
             if not same:
                 events.append(who.says(registry_stream(), ev.SchedulerConfigured(settings=dict(settings))))
         if "prices" in document:
-            prices = tuple(check_price(one) for one in cast("list[Json]", document["prices"]))
+            prices = tuple(check_price(one) for one in _price_tables(document["prices"]))
             same = [dict(one) for one in state.prices] == [dict(one) for one in prices]
             detail = f"{len(prices)} entries"
             changes.append(ChangeView(kind="same" if same else "change", subject="prices", detail=detail))
@@ -162,10 +170,17 @@ class Declaring:
 
 
 def _tables(document: Mapping[str, object], section: str) -> Mapping[str, Mapping[str, object]]:
-    tables = document.get(section, {})
-    if not isinstance(tables, Mapping) or not all(
-        isinstance(one, Mapping)
-        for one in tables.values()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    ):
-        raise BadInputError(f"[{section}] holds tables: write [{section}.NAME]", field=section)
-    return cast("Mapping[str, Mapping[str, object]]", tables)
+    tables = _table(document.get(section, {}), section)
+    return {name: _table(one, f"{section}.{name}") for name, one in tables.items()}
+
+
+def _table(value: object, key: str) -> Json:
+    if not isinstance(value, Mapping):
+        raise BadInputError(f"{key} = {value!r} is not a table: write [{key}]", field=key)
+    return cast("Json", value)
+
+
+def _price_tables(value: object) -> list[Json]:
+    if not isinstance(value, list | tuple):
+        raise BadInputError("prices is not a list of tables: write [[prices]]", field="prices")
+    return [_table(one, "prices") for one in cast("list[object]", value)]

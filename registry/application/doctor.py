@@ -65,7 +65,8 @@ def _versions(reading: Reading) -> list[CheckView]:
 
 def _deployments(reading: Reading) -> list[CheckView]:
     """What is billed although its version is not active."""
-    active = {one.active for one in reading.models()}
+    models = reading.models()
+    wanted = {one.active for one in models} | {ref for one in models for ref in one.moving}
     return [
         CheckView(
             name=f"deployment {one.id}",
@@ -74,5 +75,5 @@ def _deployments(reading: Reading) -> list[CheckView]:
             remedy=f"tenure undeploy {one.id}",
         )
         for one in reading.deployments(billed=True)
-        if one.ref not in active and one.state != "deleting"
+        if one.ref not in wanted and one.state != "deleting"
     ]

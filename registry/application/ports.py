@@ -1,6 +1,6 @@
 """What the application asks of the outside: the event log with its read models, a clock and a source of ids.
 
-Adapters live in `registry.store` (DuckDB, memory); the composition root chooses. One conformance suite runs on every log.
+Adapters live in `registry.store` (DuckDB, memory); the composition root chooses. One conformance suite runs on each.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class DeploymentQuery:
 class Motion:
     """Everything that is not at rest, and so all that a plan has to look at.
 
-    Versions in queued, training, deploying, or asked to be deleted, or over with a job that is not seen final; deployments
-    that are neither deleted nor lost; models of those versions and deployments.
+    Versions in queued, training, deploying, or asked to be deleted, or over with a job that is not seen final;
+    deployments that are neither deleted nor lost; models of those versions and deployments.
     """
 
     versions: tuple[VersionState, ...]
@@ -112,11 +112,11 @@ class EventLog(Protocol):
 
         `expected` maps streams to the stream_version they must have (0: must not exist); streams that events name and
         `expected` does not are appended to whatever their version is. With no events it records `idempotency` alone.
-        `correlation_id` None: the id of the first event. Ids and `recorded_at` come from the injected source and clock;
-        `recorded_at` never goes back within a log.
+        `correlation_id` None: the id of the first event. Ids and `recorded_at` come from the injected source and
+        clock; `recorded_at` never goes back within a log.
 
-        Raises ConflictError (nothing was written), IdempotencyConflictError (the key is taken, whatever the fingerprint:
-        ask `answered` first), UnavailableError (no space, closed).
+        Raises ConflictError (nothing was written), IdempotencyConflictError (the key is taken, whatever the
+        fingerprint: ask `answered` first), UnavailableError (no space, closed).
         """
         ...
 
@@ -185,7 +185,10 @@ class LogTools(Protocol):
     """What `tenure log …` does, on an open log."""
 
     def verify(self) -> int:
-        """Walk the hash chain; answers how many events it holds. Raises CorruptLogError with the first wrong position."""
+        """Walk the hash chain; answers how many events it holds.
+
+        Raises CorruptLogError with the first wrong position.
+        """
         ...
 
     def rebuild(self) -> int:
@@ -194,7 +197,7 @@ class LogTools(Protocol):
 
     def export(self, target: Path) -> int: ...
     def import_(self, source: Path) -> int:
-        """Only into an empty log. Raises BadInputError naming the line. Positions, hashes and bytes stay as they were."""
+        """Only into an empty log. Positions, hashes and bytes stay as they were. Raises BadInputError with the line."""
         ...
 
     def backup(self, target: Path) -> int:

@@ -26,6 +26,13 @@ def check_price(entry: Mapping[str, object]) -> Json:
     if entry["unit"] not in UNITS:
         raise BadInputError(f"unit = {entry['unit']!r} is not one of {', '.join(UNITS)}", field="unit")
     amount(entry["price"], "price")
+    effective = entry.get("effective")
+    if effective is not None and not isinstance(effective, date):
+        try:
+            date.fromisoformat(str(effective))
+        except ValueError as error:
+            message = f"effective = {effective!r} is not a date: write 2026-10-01"
+            raise BadInputError(message, field="effective") from error
     return {key: value.isoformat() if isinstance(value, date) else value for key, value in entry.items()}
 
 

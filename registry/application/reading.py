@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from registry.application.ports import Clock, DeploymentQuery, EventLog, VersionQuery
@@ -109,7 +109,7 @@ class Reading:
     # History and telemetry
 
     def history(self, ref: str, as_of: AsOf = None, *, after: int = 0) -> list[EventView]:
-        """Of a model: its own events, its versions' and its deployments'. Of a version: its own and its deployments'."""
+        """Of a model: its own events, its versions' and deployments'. Of a version: its own and its deployments'."""
         at = self.position(as_of)
         streams = self.streams(ref, at)
         return [EventView.of(event) for event in self._log.read(streams=streams, after=after, until=at)]
@@ -178,9 +178,9 @@ class Reading:
             for one in self._log.deployments(DeploymentQuery(), at=at)
             if (entry := _billed(one, start, end)) is not None
         ]
-        training = tuple(self._training_costs(start, end, at))
+        training = tuple(self._training_costs(start, to, at))
         costs = [one.cost for one in entries] + [one.cost for one in training]
-        view = AuditView(
+        return AuditView(
             from_=start,
             to=end,
             currency=entries[0].deployment.currency if entries else "USD",
@@ -193,18 +193,17 @@ class Reading:
             training=training,
             groups=tuple(_groups(entries, training, by, self._connections())) if by else (),
         )
-        return view
 
     def _connections(self) -> dict[str, tuple[str, str]]:
         return {str(ref_of(one)): (one.connection, one.provider) for one in self._log.versions(VersionQuery()).items}
 
-    def _training_costs(self, start: datetime, end: datetime, at: int | None) -> list[TrainingCostView]:
+    def _training_costs(self, start: datetime, to: datetime | None, at: int | None) -> list[TrainingCostView]:
         costs: list[TrainingCostView] = []
         for one in self._log.versions(VersionQuery(order="oldest"), at=at).items:
-            if one.training_s is None and one.trained_tokens is None:
+            trained_at = one.trained_at
+            if trained_at is None or (one.training_s is None and one.trained_tokens is None):
                 continue
-            trained_at = one.activation_requested_at or one.changed_at or end
-            if not start <= trained_at <= end:
+            if trained_at < start or (to is not None and trained_at >= to):
                 continue
             local = one.provider == "huggingface"
             quantity = Decimal(str(round(one.training_s or 0, 3))) if local else Decimal(one.trained_tokens or 0)
@@ -317,7 +316,7 @@ def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -
 
 def _deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
     assert state.requested_at is not None
-    since = state.billed_from or state.maybe_billed_from
+    since = ledger.billed_since(state)
     spans = ledger.intervals(state, from_=since, to=now) if since and since < now else []
     return DeploymentView(
         id=state.id,
@@ -425,8 +424,6 @@ def _groups(
 
 def _days(entry: BilledDeploymentView) -> list[tuple[str, Decimal | None]]:
     """The cost of a deployment, day by day in UTC."""
-    from datetime import timedelta
-
     days: list[tuple[str, Decimal | None]] = []
     for span in entry.intervals:
         at = span.from_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -25,7 +26,7 @@ from registry.domain.states import ConnectionState, DeploymentState, ModelState,
 from registry.domain.versions import Who
 
 ATTEMPTS_MAX = 20
-"""How often a command is decided again because somebody else changed a stream first."""
+"""How often a command is decided again because somebody else changed a stream first; repetitions take turns."""
 
 
 class Unit:
@@ -84,6 +85,7 @@ class Outcome:
     appended: Appended | None = None
 
 
+Caused = VersionState | DeploymentState
 Decision = Callable[[Unit], tuple[Sequence[NewEvent], Mapping[str, object]]]
 
 
@@ -93,28 +95,41 @@ class Door:
     def __init__(self, log: EventLog, registry_id: Callable[[], str]) -> None:
         self._log = log
         self._registry_id = registry_id
+        self._again = threading.Lock()
 
-    def run(self, command: Command, decide: Decision, *, causation_id: str | None = None) -> Outcome:
-        """Raises what `decide` raises, ConflictError for a caller's own expectation, IdempotencyConflictError."""
+    def run(self, command: Command, decide: Decision, *, because: Caused | None = None) -> Outcome:
+        """`because`: whose cause this command follows from; None for what somebody asked for.
+
+        Raises what `decide` raises, ConflictError for a caller's own expectation, IdempotencyConflictError.
+        """
         repeated = self._answered(command)
         if repeated is not None:
             return repeated
-        for attempt in range(ATTEMPTS_MAX):
-            unit = Unit(self._log)
-            events, answer = decide(unit)
-            try:
-                appended = self._append(command, unit, events, answer, causation_id)
-            except ConflictError as conflict:
-                if command.expected.get(conflict.stream) is not None or attempt == ATTEMPTS_MAX - 1:
-                    raise
-                continue
-            except IdempotencyConflictError:
-                repeated = self._answered(command)
-                if repeated is None:
-                    raise
-                return repeated
-            return Outcome(answer=answer, appended=appended)
-        raise AssertionError("unreachable: the last attempt raises")
+        try:
+            return self._attempt(command, decide, because)
+        except ConflictError as conflict:
+            if conflict.stream in command.expected:
+                raise
+        with self._again:
+            for _ in range(ATTEMPTS_MAX - 2):
+                try:
+                    return self._attempt(command, decide, because)
+                except ConflictError as conflict:
+                    if conflict.stream in command.expected:
+                        raise
+            return self._attempt(command, decide, because)
+
+    def _attempt(self, command: Command, decide: Decision, because: Caused | None) -> Outcome:
+        unit = Unit(self._log)
+        events, answer = decide(unit)
+        try:
+            appended = self._append(command, unit, events, answer, because)
+        except IdempotencyConflictError:
+            repeated = self._answered(command)
+            if repeated is None:
+                raise
+            return repeated
+        return Outcome(answer=answer, appended=appended)
 
     def _append(
         self,
@@ -122,7 +137,7 @@ class Door:
         unit: Unit,
         events: Sequence[NewEvent],
         answer: Mapping[str, object],
-        causation_id: str | None,
+        because: Caused | None,
     ) -> Appended | None:
         for stream, version in command.expected.items():
             if unit.expected.get(stream, version) != version:
@@ -141,7 +156,11 @@ class Door:
             return None
         first = self._first_event(unit, command.who) if self._log.head() == 0 else []
         return self._log.append(
-            [*first, *events], expected=unit.expected, causation_id=causation_id, idempotency=record
+            [*first, *events],
+            expected=unit.expected,
+            correlation_id=because.correlation_id if because else None,
+            causation_id=because.cause_id if because else None,
+            idempotency=record,
         )
 
     def _first_event(self, unit: Unit, who: Who) -> list[NewEvent]:

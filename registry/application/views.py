@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import cast
 
 from registry.domain.events import Event, Json
 
@@ -18,21 +19,22 @@ def iso(time: datetime) -> str:
 
 def to_json(value: object) -> object:
     """Plain JSON values: times as ISO 8601 in UTC, money as decimal strings."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Decimal):
-        return money(value)
-    if isinstance(value, View):
-        return value.as_json()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: to_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_json(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, Sequence | set | frozenset):
-        return [to_json(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
-    return str(value)
+    match value:
+        case None | str() | int() | float():
+            plain: object = value
+        case datetime():
+            plain = iso(value)
+        case Decimal():
+            plain = money(value)
+        case View():
+            plain = value.as_json()
+        case Mapping():
+            plain = {str(key): to_json(one) for key, one in cast("Mapping[object, object]", value).items()}
+        case list() | tuple():
+            plain = [to_json(one) for one in cast("Sequence[object]", value)]
+        case _:
+            plain = str(value)
+    return plain
 
 
 def money(amount: Decimal) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,9 @@ from registry.domain.errors import BadInputError
 if TYPE_CHECKING:
     from registry.application.views import AuditView, BilledDeploymentView, IntervalView
 
-From = Annotated[str | None, typer.Option("--from", metavar="T", help="Begin here, an ISO 8601 time.")]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="T", help="Begin here: an ISO 8601 date or time, UTC if not said.")
+]
 To = Annotated[str | None, typer.Option("--to", metavar="T", help="End here; now, if not given.")]
 
 
@@ -54,7 +57,7 @@ def audit(
             "--format focus is not available yet.", field="--format", hint="--format csv or json have the same facts."
         )
     with opened() as tenure:
-        view = tenure.audit(from_=from_, to=to, by=by.value if by else None)
+        view = tenure.audit(from_=_time(from_, "--from"), to=_time(to, "--to"), by=by.value if by else None)
     if as_json or format is Format.json:
         print_json(view.as_json())
     elif format is Format.csv:
@@ -62,10 +65,21 @@ def audit(
     elif by is not None:
         _show_groups(view)
     else:
-        _show(view)
+        show_audit(view)
 
 
-def _show(view: AuditView) -> None:
+def _time(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as exc:
+        hint = "Write 2026-11-01 or 2026-11-01T12:00:00Z."
+        raise BadInputError(f"{option} {text!r} is not an ISO 8601 date or time.", field=option, hint=hint) from exc
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def show_audit(view: AuditView) -> None:
     from registry.cli.columns import BILLED, TRAINING_COSTS
 
     if not interactive():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 Point = tuple[float, float]
 Series = Mapping[str, Sequence[Point]]
@@ -111,11 +111,11 @@ def _dots(curve: Sequence[Point], frame: _Frame) -> Iterator[tuple[int, int]]:
 
 
 def _row(cells: Mapping[tuple[int, int], tuple[int, int]], row: int, width: int, *, unicode: bool) -> Iterator[Span]:
-    for column in range(width):
-        bits, number = cells.get((column, row), (0, -1))
-        if not bits:
-            yield Span(" ")
-        elif unicode:
-            yield Span(chr(_BRAILLE + bits), number)
+    """The cells of a row, neighbours of one series as one span."""
+    drawn = (cells.get((column, row)) for column in range(width))
+    for number, group in groupby(drawn, key=lambda cell: None if cell is None else cell[1]):
+        if number is None:
+            yield Span(" " * sum(1 for _ in group))
         else:
-            yield Span(ASCII_MARKS[number % len(ASCII_MARKS)], number)
+            mark = ASCII_MARKS[number % len(ASCII_MARKS)]
+            yield Span("".join(chr(_BRAILLE + cell[0]) if unicode else mark for cell in group if cell), number)

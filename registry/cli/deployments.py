@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,15 +9,11 @@ import typer
 from registry.cli.options import AsJson, AsOf, Deployment, Key, Reason, Timeout, Version, Wait
 from registry.cli.output import interactive, print_json, show_list
 from registry.cli.session import LATER, opened, settle
-from registry.domain.errors import TenureError, UnavailableError
+from registry.domain.errors import TenureError
 
 if TYPE_CHECKING:
     from registry.application.views import DeploymentView
     from registry.embedded import Tenure
-
-POLL_S = 0.2
-SERVED = frozenset({"serving", "failed", "lost", "deleting", "deleted"})
-GONE = frozenset({"deleted"})
 
 
 def deploy(
@@ -35,7 +30,7 @@ def deploy(
     """
     with opened(interrupted=LATER) as tenure:
         asked = tenure.deploy(version, reason=reason, idempotency_key=idempotency_key)
-        _present(_finish(tenure, asked, SERVED, wait=wait, timeout_s=timeout), as_json=as_json)
+        _present(_finish(tenure, asked, frozenset({"serving"}), wait=wait, timeout_s=timeout), as_json=as_json)
 
 
 def undeploy(
@@ -52,7 +47,7 @@ def undeploy(
     """
     with opened(interrupted=LATER) as tenure:
         asked = tenure.undeploy(deployment, reason=reason, idempotency_key=idempotency_key)
-        _present(_finish(tenure, asked, GONE, wait=wait, timeout_s=timeout), as_json=as_json)
+        _present(_finish(tenure, asked, frozenset({"deleted"}), wait=wait, timeout_s=timeout), as_json=as_json)
 
 
 def attach(
@@ -91,28 +86,11 @@ def deployments(
     show_list(rows, DEPLOYMENTS, as_json=as_json, empty="Nothing is billed." if billed else "No deployments.")
 
 
-def wait_until(tenure: Tenure, id: str, states: frozenset[str], *, timeout_s: float | None = None) -> DeploymentView:
-    """Drive the work here until the deployment is in one of `states`. Raises UnavailableError when time is up."""
-    give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
-    told = ""
-    while True:
-        settle(tenure)
-        view = tenure.deployment(id)
-        if view.state != told:
-            told = view.state
-            typer.echo(f"{view.ref} {id}: {view.state}", err=True)
-        if view.state in states:
-            return view
-        if give_up_at is not None and time.monotonic() > give_up_at:
-            raise UnavailableError(f"{id} is still {view.state} after {timeout_s:g} s.", hint=LATER)
-        time.sleep(POLL_S)
-
-
 def _finish(
     tenure: Tenure, asked: DeploymentView, states: frozenset[str], *, wait: bool, timeout_s: float | None
 ) -> DeploymentView:
     if wait:
-        return wait_until(tenure, asked.id, states, timeout_s=timeout_s)
+        return tenure.wait_for_deployment(asked.id, until=states, timeout_s=timeout_s)
     settle(tenure)
     return tenure.deployment(asked.id)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from registry.application.views import View
 
 Row = TypeVar("Row")
+GAP = 2
+"""Characters between two columns."""
+WRAPPED = 16
+"""How narrow a column of long text may become before others are left out."""
+CENTS = 2
 _STYLES = {
     "active": "bold green",
     "serving": "green",
@@ -32,12 +37,22 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """`key` heads the column when piped and is its name in JSON; on a terminal it is shown with spaces."""
+    """`key` heads the column when piped and is its name in JSON; on a terminal it is shown with spaces.
+
+    `shown`: what a terminal gets instead of the value. `wraps`: long text, which may take several lines. `spare`: left
+    out on a terminal that is too narrow, the highest first; 0: never.
+    """
 
     key: str
     of: Callable[[Row], object]
     right: bool = False
     piped_only: bool = False
+    shown: Callable[[Row], object] | None = None
+    wraps: bool = False
+    spare: int = 0
+
+    def cell(self, row: Row) -> object:
+        return (self.shown or self.of)(row)
 
 
 def interactive() -> bool:
@@ -69,21 +84,34 @@ def show_list(rows: Sequence[Row], columns: Sequence[Column[Row]], *, as_json: b
         console().print(empty, style="dim", markup=False)
 
 
-def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
-    """One thing, field by field."""
+def show_fields(fields: Mapping[str, object], *, with_empty: bool = False) -> None:
+    """One thing, field by field. `with_empty`: a terminal is shown also what is not there."""
     if not interactive():
         print_tsv(["field", "value"], [[key, value] for key, value in fields.items()])
         return
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    for key, value in fields.items():
-        if value is not None and value not in ((), [], {}):
+    for key, value in _flat(fields):
+        if with_empty or (value is not None and value not in ((), [], {})):
             table.add_row(Text(key.replace("_", " ")), Text(human(value), style=style_of(value)))
     console().print(table)
+
+
+def _flat(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """A part that has parts itself, as a data set has, is a field for each."""
+    from registry.application.views import View
+
+    for key, given in fields.items():
+        value = given.as_json() if isinstance(given, View) else given
+        parts = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
+        if any(isinstance(part, Mapping) for part in parts.values()):
+            yield from ((f"{key} {name}", part) for name, part in parts.items())
+        else:
+            yield key, value
 
 
 def print_tsv(keys: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -99,16 +127,36 @@ def print_table(rows: Sequence[Row], columns: Sequence[Column[Row]], *, title: s
     from rich.table import Table
     from rich.text import Text
 
-    shown = [column for column in columns if not column.piped_only]
+    screen = console()
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
+    shown = _fitting([column for column in columns if not column.piped_only], rows, screen.width)
     for column in shown:
-        table.add_column(
-            column.key.replace("_", " "), justify="right" if column.right else "left", overflow="fold", no_wrap=False
-        )
+        justify = "right" if column.right else "left"
+        table.add_column(_title(column), justify=justify, overflow="fold", no_wrap=not column.wraps)
     for row in rows:
-        values = [column.of(row) for column in shown]
+        values = [column.cell(row) for column in shown]
         table.add_row(*(Text(human(value), style=style_of(value)) for value in values))
-    console().print(table)
+    screen.print(table)
+
+
+def _title(column: Column[Row]) -> str:
+    return column.key.replace("_", " ")
+
+
+def _fitting(columns: list[Column[Row]], rows: Sequence[Row], width: int) -> list[Column[Row]]:
+    """The columns without the most dispensable ones, until the rest fits."""
+
+    def needs(column: Column[Row]) -> int:
+        widest = max((len(human(column.cell(row))) for row in rows), default=0)
+        return GAP + max(len(_title(column)), min(widest, WRAPPED) if column.wraps else widest)
+
+    kept = list(columns)
+    while sum(needs(column) for column in kept) > width + GAP:
+        dispensable = max(kept, key=lambda column: column.spare)
+        if not dispensable.spare:
+            break
+        kept.remove(dispensable)
+    return kept
 
 
 def show_view(view: View, *, as_json: bool) -> None:
@@ -134,13 +182,20 @@ def human(value: object) -> str:  # noqa: PLR0911 - one kind of value a line
         case float():
             return f"{value:.4g}"
         case Decimal():
-            return format(value, "f")
+            return _to_cents(value)
         case str():
             return value
         case Mapping():
-            return ", ".join(f"{key}={human(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType]
+            return ", ".join(f"{key}={human(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case _:
             return _plain(value)
+
+
+def _to_cents(value: Decimal) -> str:
+    """Without zeros at the end, but never with less than two places."""
+    short = value.normalize()
+    exponent = short.as_tuple().exponent
+    return format(short if isinstance(exponent, int) and exponent < -CENTS else value.quantize(Decimal("0.01")), "f")
 
 
 def _tsv(value: object) -> str:
@@ -161,6 +216,6 @@ def _plain(value: object) -> str:
     from registry.application.views import to_json
 
     plain = to_json(value)
-    if isinstance(plain, list) and all(isinstance(one, str) for one in plain):  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(plain, list) and all(isinstance(one, str) for one in plain):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         return ", ".join(plain)  # pyright: ignore[reportUnknownArgumentType]
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)

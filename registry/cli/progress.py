@@ -33,8 +33,20 @@ def progress() -> Generator[Report]:
     from rich.console import Console
     from rich.live import Live
 
+    unicode = can_show_braille(sys.stderr)  # asked before Live puts itself in stderr's place
     with Live(console=Console(stderr=True), refresh_per_second=LIVE_HZ, transient=True) as live:
-        yield Picture(live)
+        yield Picture(live, unicode=unicode)
+
+
+class _News:
+    """The points that come while somebody watches a training; those of a training long over are none."""
+
+    def __init__(self) -> None:
+        self._watched = False
+
+    def of(self, version: VersionView, points: Sequence[MetricView]) -> Sequence[MetricView]:
+        self._watched = self._watched or version.state in {"queued", "training"}
+        return points if self._watched else []
 
 
 class Lines:
@@ -42,9 +54,10 @@ class Lines:
 
     def __init__(self) -> None:
         self._state = ""
+        self._news = _News()
 
     def __call__(self, version: VersionView, points: Sequence[MetricView]) -> None:
-        for step, values in _by_step(points):
+        for step, values in _by_step(self._news.of(version, points)):
             typer.echo(f"{version.ref}: step {step}  {values}", err=True)
         if version.state != self._state:
             self._state = version.state
@@ -54,13 +67,15 @@ class Lines:
 class Picture:
     """A line that says where the version stands, above the curves so far."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, *, unicode: bool) -> None:
         self._live = live
+        self._unicode = unicode
+        self._news = _News()
         self._points: list[MetricView] = []
         self._started = time.monotonic()
 
     def __call__(self, version: VersionView, points: Sequence[MetricView]) -> None:
-        self._points.extend(points)
+        self._points.extend(self._news.of(version, points))
         self._live.update(self._render(version))
 
     def _render(self, version: VersionView) -> RenderableType:
@@ -81,12 +96,12 @@ class Picture:
         drawable = max((len(curve) for curve in series.values()), default=0) > 1
         if not drawable:
             return head
-        return Group(head, chart(series, width=width, height=CHART_HEIGHT, unicode=can_show_braille(sys.stderr)))
+        return Group(head, chart(series, width=width, height=CHART_HEIGHT, unicode=self._unicode))
 
 
 def _by_step(points: Sequence[MetricView]) -> Iterator[tuple[int, str]]:
     from itertools import groupby
 
-    losses = [point for point in points if point.name.endswith("loss")]
+    losses = sorted((one for one in points if one.name.endswith("loss")), key=lambda one: (one.step, one.name))
     for step, group in groupby(losses, key=lambda point: point.step):
         yield step, "  ".join(f"{point.name} {point.value:.4g}" for point in group)

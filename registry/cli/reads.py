@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from registry.application.views import EventView, MetricView
     from registry.embedded import Tenure
 
-FOLLOW_S = 3600.0
 CHART_HEIGHT = 16
 CHART_WIDTH_MAX = 100
 
@@ -121,10 +120,8 @@ def _follow(tenure: Tenure, ref: str, after: int, *, as_json: bool) -> None:
     columns = [column for column in EVENTS if not column.piped_only] if interactive() else EVENTS
     if not as_json and not interactive():
         print_tsv([column.key for column in columns], [])
-    while True:
-        for event in tenure.follow(ref, after, FOLLOW_S):
-            after = event.position
-            _tell(event, columns, as_json=as_json)
+    for event in tenure.follow(ref, after=after):
+        _tell(event, columns, as_json=as_json)
 
 
 def _tell(event: EventView, columns: list[Column[EventView]], *, as_json: bool) -> None:
@@ -133,7 +130,7 @@ def _tell(event: EventView, columns: list[Column[EventView]], *, as_json: bool) 
 
         sys.stdout.write(json.dumps(event.as_json(), ensure_ascii=False) + "\n")
     elif interactive():
-        typer.echo("  ".join(human(column.of(event)) for column in columns))
+        typer.echo("  ".join(human(column.cell(event)) for column in columns))
     else:
         sys.stdout.write(tsv_line([column.of(event) for column in columns]))
     sys.stdout.flush()

@@ -29,6 +29,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = cast("object", command().main(_json_last(arguments), prog_name="tenure", standalone_mode=False))
         sys.stdout.flush()
+    except SystemExit as exc:
+        if not isinstance(exc.__context__, BrokenPipeError):
+            raise  # shell completion has answered
+        return _explain(exc.__context__)
     except Exception as exc:  # noqa: BLE001 - the outermost frame: nothing passes it untold
         return _explain(exc)
     if code == INTERRUPTED:  # Ctrl-C where no command had a better sentence for it
@@ -42,6 +46,8 @@ def _explain(error: Exception) -> int:
             code = _tell(error)
         case typer.TyperException():
             code = _tell_usage(error)
+        case typer.Abort():
+            code = _tell(StoppedError("Interrupted."))
         case BrokenPipeError():
             _silence_stdout()
             code = 0
@@ -69,7 +75,8 @@ def _tell(error: TenureError) -> int:
     typer.echo(error.message, err=True)
     if isinstance(error, BadInputError):
         for fault in error.faults:
-            typer.echo(f"  - {fault}", err=True)
+            if fault not in error.message:
+                typer.echo(f"  - {fault}", err=True)
     if isinstance(error, RefusedError) and error.state is not None:
         legal = ", ".join(error.legal) or "nothing"
         typer.echo(f"  It is {error.state}; from here: {legal}.", err=True)

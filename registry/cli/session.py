@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -27,22 +26,12 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
     """
     import registry
 
+    _keep_logging_quiet()
     try:
-        with registry.open(actor=actor(), background=background) as tenure:
+        with registry.open(background=background) as tenure:
             yield tenure
     except KeyboardInterrupt as exc:
         raise StoppedError(interrupted) from exc
-
-
-def actor() -> str:
-    """Who is named in the events: TENURE_ACTOR, else `user:` and the login name."""
-    given = os.environ.get("TENURE_ACTOR")
-    if given:
-        return given if ":" in given else f"user:{given}"
-    try:
-        return f"user:{getpass.getuser()}"
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        return f"user:{os.getuid()}"
 
 
 def settle(tenure: Tenure) -> Sequence[StepView]:
@@ -53,6 +42,15 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
             detail = f": {step.detail}" if step.detail else ""
             note(f"could not {step.action} {step.subject} yet{detail}")
     return steps
+
+
+def _keep_logging_quiet() -> None:
+    """What the reconciler logs, commands tell in their own words; TENURE_DEBUG=1 shows both."""
+    import logging
+
+    if os.environ.get("TENURE_DEBUG", "") in {"", "0"}:
+        logging.getLogger("tenure").addHandler(logging.NullHandler())
+        logging.getLogger("tenure").propagate = False
 
 
 def note(text: str) -> None:

@@ -18,7 +18,6 @@ policy = typer.Typer(name="policy", no_args_is_help=True, rich_markup_mode=None)
 def apply(
     file: File,
     plan: Plan = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept with the events.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Declare connections, models and policies from a TOML file. What the file does not name is left alone.
@@ -28,7 +27,7 @@ def apply(
     from registry.cli.columns import CHANGES
 
     with opened(interrupted=LATER) as tenure:
-        changes = tenure.apply(file, plan=plan, reason=reason)
+        changes = tenure.apply(file, plan=plan)
         if not plan and any(change.kind != "same" for change in changes):
             settle(tenure)
     show_list(changes, CHANGES, as_json=as_json, empty=f"{file} names nothing.")
@@ -84,7 +83,7 @@ def policy_show(model: Model, as_json: AsJson = False) -> None:
     if as_json:
         print_json(dict(rules))
     else:
-        show_fields(rules)
+        show_fields(rules, with_empty=True)
 
 
 @policy.command("plan")

@@ -110,8 +110,7 @@ def finish(tenure: Tenure, version: Handle, *, wait: bool = False, timeout_s: fl
         with progress() as report:
             return version.wait(timeout_s=timeout_s, on_progress=report).view
     settle(tenure)
-    version.refresh()
-    return version.view
+    return version.refresh().view
 
 
 def present(view: VersionView, *, as_json: bool) -> None:

@@ -115,7 +115,14 @@ def _active_version_changed(state: ModelState, payload: ev.ActiveVersionChanged,
 # Versions
 
 
+def _asked(state: VersionState | DeploymentState, event: Event) -> None:
+    """What follows is done because of this event."""
+    state.cause_id = event.id
+    state.correlation_id = event.correlation_id
+
+
 def _begin(state: VersionState, event: Event, name: str) -> None:
+    _asked(state, event)
     state.state = name
     state.created_at = event.recorded_at
     state.created_by = event.actor
@@ -195,6 +202,7 @@ def _version_trained(state: VersionState, payload: ev.VersionTrained, event: Eve
     _move(state, event, "trained")
     state.artifact_id = payload.artifact.id
     state.artifact_digest = payload.artifact.digest
+    state.trained_at = event.recorded_at
     state.job_status = payload.job_status
     state.job_final = True
     state.metrics = dict(payload.metrics)
@@ -214,6 +222,7 @@ def _version_failed(state: VersionState, payload: ev.VersionFailed, event: Event
 
 def _version_cancelled(state: VersionState, payload: ev.VersionCancelled, event: Event) -> None:
     _move(state, event, "cancelled")
+    _asked(state, event)
     state.job_status = payload.job_status or state.job_status
     state.job_final = state.job_final or not state.submitted
 
@@ -228,7 +237,9 @@ def _job_stopped(state: VersionState, payload: ev.JobStopped, _event: Event) -> 
 
 def _version_retried(state: VersionState, payload: ev.VersionRetried, event: Event) -> None:
     _move(state, event, "queued")
+    _asked(state, event)
     state.attempt = payload.attempt
+    state.approvals = ()
     state.submitted = False
     state.outcome_unknown = False
     state.job_id = state.job_name = state.job_token = state.job_status = None
@@ -239,11 +250,11 @@ def _version_retried(state: VersionState, payload: ev.VersionRetried, event: Eve
 
 def _activation_requested(state: VersionState, _payload: ev.ActivationRequested, event: Event) -> None:
     _move(state, event, "deploying")
+    _asked(state, event)
     state.reactivating = False
     state.activation_requested_at = event.recorded_at
     state.activation_requested_by = event.actor
     state.activation_reason = event.reason
-    state.activation_id = event.id
     state.error = None
 
 
@@ -264,16 +275,18 @@ def _activation_abandoned(state: VersionState, payload: ev.ActivationAbandoned, 
 
 def _version_retired(state: VersionState, _payload: ev.VersionRetired, event: Event) -> None:
     _move(state, event, "retired")
+    _asked(state, event)
     state.retired_at = event.recorded_at
 
 
 def _serving_lost(state: VersionState, _payload: ev.ServingLost, event: Event) -> None:
     _move(state, event, "deploying")
+    _asked(state, event)
     state.reactivating = True
-    state.activation_id = event.id
 
 
-def _deletion_requested(state: VersionState, _payload: ev.DeletionRequested, _event: Event) -> None:
+def _deletion_requested(state: VersionState, _payload: ev.DeletionRequested, event: Event) -> None:
+    _asked(state, event)
     state.deletion_requested = True
 
 
@@ -301,6 +314,7 @@ def _deployment_requested(state: DeploymentState, payload: ev.DeploymentRequeste
     state.token = payload.token
     state.attempt = payload.attempt
     state.purpose = payload.purpose
+    state.activation_id = event.causation_id if payload.purpose == "activation" else None
     _describe(state, payload, event)
 
 
@@ -328,7 +342,7 @@ def _describe(state: DeploymentState, payload: ev.DeploymentRequested | ev.Deplo
     state.requested_at = event.recorded_at
     state.requested_by = event.actor
     state.reason = event.reason
-    state.request_id = event.id
+    _asked(state, event)
 
 
 def _deployment_outcome_unknown(state: DeploymentState, payload: ev.DeploymentOutcomeUnknown, _event: Event) -> None:
@@ -374,6 +388,7 @@ def _deletion_of_deployment_requested(
     state: DeploymentState, _payload: ev.DeploymentDeletionRequested, event: Event
 ) -> None:
     state.state = "deleting"
+    _asked(state, event)
     state.deletion_requested_at = event.recorded_at
     state.deletion_accepted = False
     state.billed_to = None

@@ -54,9 +54,9 @@ def request(
         )
     attempt = max((one.attempt for one in existing), default=0) + 1
     name = resource_name(registry, ref_of(version), attempt)
-    id = deployment_id(name)
+    deployment = deployment_id(name)
     payload = ev.DeploymentRequested(
-        deployment=id,
+        deployment=deployment,
         model=version.model,
         version=version.version,
         connection=version.connection,
@@ -68,7 +68,7 @@ def request(
         price=price,
         purpose=purpose,
     )
-    return [who.says(deployment_stream(id), payload)]
+    return [who.says(deployment_stream(deployment), payload)]
 
 
 def check_budget(policy: Policy, price: ev.Price, running: Iterable[DeploymentState], model: str) -> None:
@@ -92,8 +92,9 @@ def check_budget(policy: Policy, price: ev.Price, running: Iterable[DeploymentSt
         )
 
 
-def attach(  # noqa: PLR0913
+def attach(
     version: VersionState,
+    deployments: Iterable[DeploymentState],
     *,
     name: str,
     provider_id: str,
@@ -102,12 +103,18 @@ def attach(  # noqa: PLR0913
     billed_from: datetime,
     who: Who,
 ) -> list[NewEvent]:
-    """Take over a deployment that exists, after the provider showed that it serves this version's artifact."""
-    if version.state not in DEPLOYABLE or version.artifact_id is None:
+    """Take over a deployment that exists, after the provider showed that it serves this version's artifact.
+
+    `deployments`: all that the version ever had. One that was lost and is there after all is attached as a new one.
+    """
+    existing = list(deployments)
+    if any(one.provider_id == provider_id and one.state not in GONE for one in existing):
+        return []
+    if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
         raise RefusedError(f"{ref_of(version)} is {version.state}: nothing can be attached to it", state=version.state)
-    id = deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{billed_from.isoformat()}")
+    deployment = deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{len(existing)}")
     payload = ev.DeploymentAttached(
-        deployment=id,
+        deployment=deployment,
         model=version.model,
         version=version.version,
         connection=version.connection,
@@ -119,7 +126,7 @@ def attach(  # noqa: PLR0913
         billed_from=billed_from,
         endpoint=endpoint,
     )
-    return [who.says(deployment_stream(id), payload)]
+    return [who.says(deployment_stream(deployment), payload)]
 
 
 def accepted(deployment: DeploymentState, *, provider_id: str, billed_from: datetime, who: Who) -> list[NewEvent]:
@@ -127,8 +134,7 @@ def accepted(deployment: DeploymentState, *, provider_id: str, billed_from: date
         return []
     if deployment.state == "requested":
         _check(deployment, "accept")
-    since = min(billed_from, deployment.maybe_billed_from or billed_from)
-    return [_says(deployment, ev.DeploymentAccepted(provider_id=provider_id, billed_from=since), who)]
+    return [_says(deployment, ev.DeploymentAccepted(provider_id=provider_id, billed_from=billed_from), who)]
 
 
 def outcome_unknown(deployment: DeploymentState, *, called_at: datetime, error: str, who: Who) -> list[NewEvent]:
@@ -153,13 +159,23 @@ def failed(deployment: DeploymentState, *, error: str, exists: bool, who: Who) -
 
 
 def lost(
-    deployment: DeploymentState, version: VersionState | None, *, last_seen_at: datetime | None, who: Who
+    deployment: DeploymentState,
+    version: VersionState | None,
+    *,
+    last_seen_at: datetime | None,
+    exists: bool = False,
+    who: Who,
 ) -> list[NewEvent]:
-    """Gone outside our hands. Of the active version: the same append sends it back to `deploying`."""
+    """Serves no more, outside our hands. Of the active version: the same append sends it back to `deploying`.
+
+    `exists`: the provider still shows it, failed or on its way out; it may be billed, so it is deleted and verified.
+    """
     if deployment.state == "lost":
         return []
     _check(deployment, "lose")
     events = [_says(deployment, ev.DeploymentLost(last_seen_at=last_seen_at), who)]
+    if exists:
+        events.append(_says(deployment, ev.DeploymentDeletionRequested(deployment=deployment.id), who))
     return events + (lose(version, deployment, who) if version else [])
 
 

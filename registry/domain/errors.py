@@ -1,4 +1,4 @@
-"""Why a command is refused. Each error says what is wrong, why, and what to do; shells map them to exit codes and HTTP."""
+"""Why a command is refused: what is wrong, why, and what to do. Shells map these to exit codes and HTTP."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NotFoundError(TenureError):
 
 
 class RefusedError(TenureError):
-    """The command is wrong in this state. `state` and `legal` say where things stand and what can be done from there."""
+    """The command is wrong in this state. `state` and `legal` say where it stands and what can be done from there."""
 
     exit_code = 3
     status = 409

@@ -213,7 +213,7 @@ class JobStatusChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionTrained:
-    """`trained_tokens` and `duration_s` as the provider tells them; `metrics` are final figures (train_loss, valid_loss)."""
+    """`trained_tokens`, `duration_s` as the provider tells them; `metrics`: final figures (train_loss, valid_loss)."""
 
     artifact: ArtifactRef
     job_status: str
@@ -473,8 +473,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A fact with its place in the log; the fields are DESIGN.md's. `hash` is hex SHA-256 over the previous hash and
-    this event's canonical bytes."""
+    """A fact with its place in the log. `hash`: hex SHA-256 over the previous hash and this event's canonical bytes."""
 
     position: int
     stream: str

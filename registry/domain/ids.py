@@ -15,6 +15,7 @@ StreamName = NewType("StreamName", str)
 """`model:support-bot`, `version:support-bot@3`, `deployment:dep_…`, `connection:azure-prod`, `registry:<id>`"""
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_NUMBER_PATTERN = re.compile(r"[1-9][0-9]{0,8}")
 NAME_RULE = "lower-case letters, digits, '-' and '.', 1 to 63 of them, beginning and ending with a letter or digit"
 
 
@@ -32,7 +33,7 @@ class VersionRef:
     def parse(cls, text: str) -> VersionRef:
         """Raises BadInputError for anything that is not MODEL@N with N from 1."""
         model, at, number = text.rpartition("@")
-        if not at or not number.isascii() or not number.isdigit() or int(number) < 1:
+        if not at or _NUMBER_PATTERN.fullmatch(number) is None:
             raise BadInputError(f"{text!r} is not a version: write MODEL@N, as in support-bot@3", field="version")
         return cls(check_name(model, "model"), int(number))
 

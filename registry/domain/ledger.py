@@ -23,25 +23,29 @@ class Interval:
     known: bool
 
 
+def billed_since(deployment: DeploymentState) -> datetime | None:
+    """Since when it may have been billed; None for one that never was."""
+    times = [one for one in (deployment.maybe_billed_from, deployment.billed_from) if one is not None]
+    return min(times, default=None)
+
+
 def billed_now(deployment: DeploymentState) -> bool:
     """Whether it may be billed at this moment."""
-    since = deployment.billed_from or deployment.maybe_billed_from
+    since = billed_since(deployment)
     return since is not None and deployment.billed_to is None and deployment.state not in {"deleted", "lost"}
 
 
 def intervals(deployment: DeploymentState, *, from_: datetime, to: datetime) -> list[Interval]:
     """The billed spans within [from_, to), in order."""
-    start = deployment.billed_from or deployment.maybe_billed_from
-    if start is None or (deployment.state == "deleted" and deployment.billed_to is None):
+    if deployment.state == "deleted" and deployment.billed_to is None:
         return []
     end = deployment.billed_to or to
     spans: list[Interval] = []
-    unsure = deployment.maybe_billed_from
+    unsure, sure = deployment.maybe_billed_from, deployment.billed_from
     if unsure is not None:
-        sure = deployment.billed_from if deployment.billed_from and deployment.billed_from > unsure else None
-        spans.append(Interval(from_=unsure, to=sure or (unsure if deployment.billed_from else end), known=False))
-    if deployment.billed_from is not None:
-        spans.append(Interval(from_=deployment.billed_from, to=end, known=True))
+        spans.append(Interval(from_=unsure, to=sure or end, known=False))
+    if sure is not None:
+        spans.append(Interval(from_=sure, to=end, known=True))
     clipped = [Interval(from_=max(one.from_, from_), to=min(one.to, to), known=one.known) for one in spans]
     return [one for one in clipped if one.from_ < one.to]
 

@@ -95,6 +95,8 @@ def _deployment_steps(
                 yield step(Action.DELETE, deployment.reason or "asked to go")
         case "failed":
             yield step(Action.REQUEST_DELETION, "a failed deployment can be billed")
+        case "requested" | "provisioning" if _unwanted(deployment, version):
+            yield step(Action.REQUEST_DELETION, "the activation that it was made for has come to nothing")
         case "requested" if deployment.outcome_unknown:
             yield step(Action.FIND_DEPLOYMENT, "the create may have happened")
         case "requested":
@@ -129,35 +131,28 @@ def _superseded(
     )
 
 
+def _unwanted(deployment: DeploymentState, version: VersionState | None) -> bool:
+    """Whether it was made for an activation that is over. It does not serve yet, so it is no rollback target."""
+    return deployment.purpose == "activation" and unused_since(deployment, version) is not None
+
+
 def unused_since(deployment: DeploymentState, version: VersionState | None) -> datetime | None:
     """Since when a deployment serves a version for nothing; None while it is wanted."""
     if version is None or version.state in {"active", "deploying"} or deployment.requested_at is None:
         return None
     if version.state == "retired" and version.retired_at is not None:
-        return version.retired_at if deployment.requested_at < version.retired_at else None
+        return version.retired_at if deployment.requested_at <= version.retired_at else None
     if version.state == "trained" and deployment.purpose == "activation":
         return version.changed_at
     return None
 
 
 def _version_steps(world: World, version: VersionState, deployments: list[DeploymentState]) -> Iterable[Step]:
-    def step(action: Action, why: str, *, deployment: DeploymentState | None = None, actor: str = "scheduler") -> Step:
-        return Step(
-            action=action,
-            connection=version.connection,
-            version=version,
-            deployment=deployment,
-            why=why,
-            actor=actor,
-        )
+    def step(action: Action, why: str, *, deployment: DeploymentState | None = None) -> Step:
+        return Step(action=action, connection=version.connection, version=version, deployment=deployment, why=why)
 
     if version.deletion_requested:
-        live = [one for one in deployments if one.state not in GONE]
-        for one in live:
-            if one.state != "deleting":
-                yield step(Action.REQUEST_DELETION, "its version is being deleted", deployment=one)
-        if not live:
-            yield step(Action.DELETE_ARTIFACT, "asked to be deleted")
+        yield from _deleting_steps(version, deployments, step)
         return
     match version.state:
         case "queued" if not version.submitted:
@@ -175,9 +170,19 @@ def _version_steps(world: World, version: VersionState, deployments: list[Deploy
 
 
 class _MakeStep(Protocol):
-    def __call__(
-        self, action: Action, why: str, *, deployment: DeploymentState | None = None, actor: str = "scheduler"
-    ) -> Step: ...
+    def __call__(self, action: Action, why: str, *, deployment: DeploymentState | None = None) -> Step: ...
+
+
+def _deleting_steps(version: VersionState, deployments: list[DeploymentState], step: _MakeStep) -> Iterable[Step]:
+    """Its job stops and its deployments go before the artifact does."""
+    live = [one for one in deployments if one.state not in GONE]
+    for one in live:
+        if one.state not in {"deleting", "failed"}:
+            yield step(Action.REQUEST_DELETION, "its version is being deleted", deployment=one)
+    if not version.job_final:
+        yield step(Action.STOP_JOB, "its version is being deleted")
+    elif not live:
+        yield step(Action.DELETE_ARTIFACT, "asked to be deleted")
 
 
 def _deploying_steps(
@@ -201,9 +206,8 @@ def _deploying_steps(
 
 def _ended_during(deployment: DeploymentState, version: VersionState) -> bool:
     """Whether this deployment was made for the activation that is under way, and has come to nothing."""
-    if deployment.requested_at is None or version.changed_at is None:
-        return False
-    return deployment.requested_at >= version.changed_at and deployment.state in {"failed", "deleting", "deleted"}
+    mine = deployment.activation_id is not None and deployment.activation_id == version.cause_id
+    return mine and deployment.state in {"failed", "deleting", "deleted"}
 
 
 def _plain(seconds: float) -> str:

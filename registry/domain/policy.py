@@ -1,7 +1,7 @@
 """A model's rules for deploying, activating, cleaning up, approving and spending; and the scheduler's settings.
 
-What was set is kept as written (strings, as in TOML); `Policy.of` and `Scheduler.of` give every key its value and refuse
-what they do not know by name.
+What was set is kept as written (strings, as in TOML); `Policy.of` and `SchedulerSettings.of` give every key its value
+and refuse what they do not know by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Literal, cast
+from typing import Literal
 
 from registry.domain.durations import duration
 from registry.domain.errors import BadInputError
@@ -58,7 +58,7 @@ class Policy:
         _refuse_unknown(written, POLICY_DEFAULTS, "policy")
         values = {**POLICY_DEFAULTS, **written}
         parsed: dict[str, object] = {key: _policy_value(key, value) for key, value in values.items()}
-        return cls(**cast("dict[str, object]", parsed))  # pyright: ignore[reportArgumentType] - checked key by key
+        return cls(**parsed)  # pyright: ignore[reportArgumentType] - checked key by key
 
 
 def _policy_value(key: str, value: object) -> object:

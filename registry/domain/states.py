@@ -87,16 +87,18 @@ class VersionState:
     activation_requested_at: datetime | None = None
     activation_requested_by: str | None = None
     activation_reason: str | None = None
-    activation_id: str | None = None
-    """The event id of the activation's intent, which is the cause of what follows."""
     activated_at: datetime | None = None
     retired_at: datetime | None = None
+    trained_at: datetime | None = None
     deletion_requested: bool = False
     approvals: tuple[str, ...] = ()
     created_at: datetime | None = None
     created_by: str = ""
     changed_at: datetime | None = None
-    deployments_made: int = 0
+    cause_id: str | None = None
+    """The event that asked for what is under way: of the fine-tune, the activation, the deletion …"""
+    correlation_id: str | None = None
+    """Of the command that `cause_id` began with."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,8 +126,12 @@ class DeploymentState:
     requested_at: datetime | None = None
     requested_by: str = ""
     reason: str | None = None
-    request_id: str | None = None
-    """The event id of its intent."""
+    activation_id: str | None = None
+    """The event that asked for the activation which it was made for; None for a standby."""
+    cause_id: str | None = None
+    """The event that asked for what is under way: its intent, or that of its deletion."""
+    correlation_id: str | None = None
+    """Of the command that `cause_id` began with."""
     outcome_unknown: bool = False
     maybe_billed_from: datetime | None = None
     """Since when it may be billed although nobody knows whether it exists."""

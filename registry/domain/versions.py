@@ -176,19 +176,22 @@ def activate(
 ) -> list[NewEvent]:
     """The intent to make a version the active one; `others` are the model's versions that are `deploying`.
 
-    A later activation wins: one that is still under way is abandoned in the same append.
+    A later activation wins: one that is still under way is abandoned in the same append. The active version, when its
+    lost deployment is being made again, stays until a successor serves.
     """
-    if version.state == "active" or (version.state == "deploying" and not version.reactivating):
+    if version.state == "deploying" and not version.reactivating:
         return []
-    if version.state == "deploying":
-        return []
-    check_move(version, "activate")
-    _check_approvals(version, policy, who)
+    already = version.state in {"active", "deploying"}
+    if not already:
+        check_move(version, "activate")
+        _check_approvals(version, policy, who)
     ref = ref_of(version)
     events: list[NewEvent] = []
     for other in others:
-        if other.version != version.version and other.state == "deploying":
+        if other.version != version.version and other.state == "deploying" and not other.reactivating:
             events += abandon(model, other, f"superseded by the activation of {ref}", who)
+    if already:
+        return events
     return [
         *events,
         who.says(version_stream(ref), ev.ActivationRequested(model=version.model, version=version.version)),
@@ -207,6 +210,8 @@ def _check_approvals(version: VersionState, policy: Policy, who: Who) -> None:
 
 
 def approve(version: VersionState, who: Who) -> list[NewEvent]:
+    if version.state == "deleted" or version.deletion_requested:
+        raise RefusedError(f"{ref_of(version)} is deleted: there is nothing to approve", state=version.state)
     if who.actor in version.approvals:
         return []
     payload = ev.VersionApproved(model=version.model, version=version.version)
@@ -222,7 +227,8 @@ def serve(
 ) -> list[NewEvent]:
     """The switch: what served before retires, this version is active, the pointer moves; one append.
 
-    `previous` is the version that the pointer names now; None when it names none, or this one.
+    `previous` is the version that the pointer names now; None when it names none, or this one. One that is `deploying`
+    lost its deployment meanwhile: it is not deployed again.
     """
     if version.state == "active":
         return []
@@ -231,6 +237,10 @@ def serve(
     if previous is not None and previous.state == "active":
         retired = ev.VersionRetired(model=model.name, version=previous.version, replaced_by=version.version)
         events.append(who.says(version_stream(ref_of(previous)), retired))
+    elif previous is not None and previous.state == "deploying":
+        gone = f"its deployment was lost, and {ref_of(version)} serves now"
+        dropped = ev.ActivationAbandoned(model=model.name, version=previous.version, error=gone)
+        events.append(who.says(version_stream(ref_of(previous)), dropped))
     replaced = model.active if model.active != version.version else None
     activated = ev.VersionActivated(
         model=model.name,

@@ -20,7 +20,7 @@ class Backoff:
         self._next_look: dict[tuple[str, str], datetime] = {}
 
     def wait_until(self, subject: str, action: str, *, looks: bool) -> datetime | None:
-        """Not to be done before this; `looks` False leaves out the pace of looking, for a pass that is asked for now."""
+        """Not to be done before this; `looks` False leaves out the pace of looking, for a pass asked for now."""
         times = [self._not_before.get((subject, action))]
         if looks:
             times.append(self._next_look.get((subject, action)))

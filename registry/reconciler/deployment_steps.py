@@ -19,7 +19,8 @@ from registry.domain import deploying, versions
 from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
-from registry.domain.plan import Action, Step
+from registry.domain.ledger import billed_since
+from registry.domain.plan import Action, Step, unused_since
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
 from registry.reconciler.performing import Done, Looks, Waiting
@@ -58,7 +59,7 @@ class DeploymentSteps:
         version = _version(step)
         who = Who(actor=version.activation_requested_by or "scheduler", reason=version.activation_reason)
         try:
-            return self._commands.request_for_activation(ref_of(version), who, version.activation_id)
+            return self._commands.request_for_activation(version, who)
         except RefusedError as refusal:
             return self._abandon(version, refusal.message)
 
@@ -90,9 +91,8 @@ class DeploymentSteps:
         return self.create(step) if report is None else self._accept(deployment, report)
 
     def _accept(self, deployment: DeploymentState, report: DeploymentReport) -> Done:
-        since = report.created_at or self._clock()
-        if deployment.requested_at is not None:
-            since = max(since, deployment.requested_at)
+        assert deployment.requested_at is not None
+        since = min(max(report.created_at or deployment.requested_at, deployment.requested_at), self._clock())
         who = _provider_who(deployment)
         self._append(
             deployment.id,
@@ -107,7 +107,7 @@ class DeploymentSteps:
         report = provider.deployments.get(deployment.name)
         who = _provider_who(deployment)
         if report is None:
-            if self._looks.miss(deployment.id) < self._reads(provider):
+            if self._looks.miss(deployment.id, self._clock()).reads < self._reads(provider):
                 return Waiting("not shown")
             gone = "it disappeared while it was coming up"
             self._append(deployment.id, lambda now, _: deploying.failed(now, error=gone, exists=True, who=who))
@@ -126,19 +126,23 @@ class DeploymentSteps:
         return "answered a probe"
 
     def watch(self, step: Step) -> Done:
-        """Whether it is still there. Absence is believed after several reads."""
+        """Whether it still serves. Absence is believed after several reads; a failure that is shown, at once."""
         deployment = _deployment(step)
         provider = self._provider(deployment)
         report = provider.deployments.get(deployment.name)
         if report is not None and report.outcome in {"serving", "provisioning"}:
             self._looks.seen(deployment.id)
             return Waiting()
-        if report is None and self._looks.miss(deployment.id) < self._reads(provider):
+        if report is None and self._looks.miss(deployment.id, self._clock()).reads < self._reads(provider):
             return Waiting("not shown")
         self._looks.seen(deployment.id)
         who = _provider_who(deployment)
-        self._append(deployment.id, lambda now, version: deploying.lost(now, version, last_seen_at=None, who=who))
-        return "gone at the provider"
+        there = report is not None
+        self._append(
+            deployment.id,
+            lambda now, version: deploying.lost(now, version, last_seen_at=None, exists=there, who=who),
+        )
+        return f"the provider says {report.status}" if report is not None else "gone at the provider"
 
     def switch(self, step: Step) -> Done:
         """The new one answers a real probe, then one append moves the pointer."""
@@ -165,7 +169,7 @@ class DeploymentSteps:
             return versions.serve(model, current, previous, serving, who), {}
 
         command = Command(name="switch", body={"ref": str(ref_of(version))}, who=who)
-        self._door.run(command, decide, causation_id=version.activation_id)
+        self._door.run(command, decide, because=version)
         return f"{ref_of(version)} is active"
 
     def abandon(self, step: Step) -> Done:
@@ -180,7 +184,7 @@ class DeploymentSteps:
             return versions.abandon(model, current, error, SCHEDULER), {}
 
         command = Command(name="abandon", body={"ref": str(ref_of(version))}, who=SCHEDULER)
-        self._door.run(command, decide, causation_id=version.activation_id)
+        self._door.run(command, decide, because=version)
         return error
 
     def request_deletion(self, step: Step) -> Done:
@@ -190,11 +194,12 @@ class DeploymentSteps:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)
             version = unit.version(VersionRef(deployment.model, deployment.version))
-            if current is None:
+            if current is None or (step.due_at is not None and unused_since(current, version) is None):
                 return [], {}
             return deploying.undeploy(current, version, (), who), {}
 
-        self._door.run(Command(name="request-deletion", body={"id": deployment.id}, who=who), decide)
+        command = Command(name="request-deletion", body={"id": deployment.id}, who=who)
+        self._door.run(command, decide, because=step.version or deployment)
         return None
 
     def delete(self, step: Step) -> Done:
@@ -214,14 +219,16 @@ class DeploymentSteps:
             if report.outcome != "deleting":
                 provider.deployments.delete(deployment.name)
             return Waiting("still there")
-        reads = self._looks.miss(deployment.id)
-        if reads < self._reads(provider):
-            return Waiting(f"absent in {reads} reads")
+        missed = self._looks.miss(deployment.id, self._clock())
+        if missed.reads < self._reads(provider):
+            return Waiting(f"absent in {missed.reads} reads")
         self._looks.seen(deployment.id)
-        was_billed = deployment.billed_from or deployment.maybe_billed_from
-        gone_at = self._clock() if was_billed else None
+        gone_at = missed.since if billed_since(deployment) is not None else None
         who = _provider_who(deployment)
-        self._append(deployment.id, lambda now, _: deploying.deleted(now, billed_to=gone_at, reads=reads, who=who))
+        self._append(
+            deployment.id,
+            lambda now, _: deploying.deleted(now, billed_to=gone_at, reads=missed.reads, who=who),
+        )
         return "gone"
 
     def _probe(self, provider: Provider, deployment: DeploymentState, endpoint: str | None) -> str | None:
@@ -261,12 +268,8 @@ class DeploymentSteps:
             version = unit.version(VersionRef(deployment.model, deployment.version))
             return decide(deployment, version), {}
 
-        known = self._log.deployment(id)
-        self._door.run(
-            Command(name="reconcile", body={"id": id}, who=SCHEDULER),
-            decision,
-            causation_id=known.request_id if known else None,
-        )
+        command = Command(name="reconcile", body={"id": id}, who=SCHEDULER)
+        self._door.run(command, decision, because=self._log.deployment(id))
 
     def _provider(self, deployment: DeploymentState) -> Provider:
         connection = self._log.connection(deployment.connection)

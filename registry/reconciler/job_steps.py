@@ -9,6 +9,7 @@ from pathlib import Path
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError
 from providers.ports import JobReport, Provider
 from registry.application.commands import Commands, training_request
+from registry.application.finishing import finished
 from registry.application.ports import Clock, EventLog, Metric, Providers
 from registry.application.unit import Command, Door, Unit
 from registry.domain import events as ev
@@ -16,7 +17,6 @@ from registry.domain import versions
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step
-from registry.domain.policy import Policy
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
 from registry.reconciler.performing import Done, Looks, Waiting
@@ -51,7 +51,7 @@ class JobSteps:
         recorded = self._log.version(ref_of(version))
         if recorded is None or recorded.state != "queued":
             return None
-        return self._create(step, recorded)
+        return self._create(recorded)
 
     def find(self, step: Step) -> Done:
         """The create may have happened, in this process or in one that was killed: look before anything is repeated."""
@@ -59,10 +59,10 @@ class JobSteps:
         assert version.job_name is not None
         found = self._provider(version).training.find(name=version.job_name, token=version.job_token or "")
         if not found:
-            return self._create(step, version)
+            return self._create(version)
         return self._adopt(version, found)
 
-    def _create(self, step: Step, version: VersionState) -> Done:
+    def _create(self, version: VersionState) -> Done:
         request = training_request(self._home, version, self._commands.registry_id())
         try:
             report = self._provider(version).training.submit(request)
@@ -108,9 +108,9 @@ class JobSteps:
             self._append(ref_of(version), lambda now: versions.failed(now, error, _provider_who(version)))
             return error
         self._record_metrics(provider, version, version.job_id)
-        return self._record(provider, version, report)
+        return self._record(version, report)
 
-    def _record(self, provider: Provider, version: VersionState, report: JobReport) -> Done:
+    def _record(self, version: VersionState, report: JobReport) -> Done:
         who = _provider_who(version)
         if report.outcome == "running":
             changed = ev.JobStatusChanged(status=report.status, estimated_finish_at=report.estimated_finish_at)
@@ -132,29 +132,15 @@ class JobSteps:
             cost=Decimal("0.00") if local else None,
             currency="USD",
         )
-        self._append(ref_of(version), lambda now: self._finish(now, result, who))
+        ref = ref_of(version)
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            now = unit.version(ref)
+            return ([] if now is None else finished(unit, self._commands, now, result, who)), {}
+
+        command = Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER)
+        self._door.run(command, decide, because=version)
         return report.status
-
-    def _finish(self, version: VersionState, result: versions.Finished, who: Who) -> list[NewEvent]:
-        """What ended, and in the same append what the policy or the one who asked wants next."""
-        events = versions.finished(version, result, who)
-        if version.state != "training" or result.outcome != "succeeded" or result.artifact is None:
-            return events
-        model = self._log.model(version.model)
-        assert model is not None
-        wish = _activation_wish(version, Policy.of(model.policy), result, self._active_loss(version))
-        if wish is None:
-            return events
-        stream = f"version:{ref_of(version)}"
-        return [*events, wish.says(stream, ev.ActivationRequested(model=version.model, version=version.version))]
-
-    def _active_loss(self, version: VersionState) -> float | None:
-        model = self._log.model(version.model)
-        if model is None or model.active is None:
-            return None
-        active = self._log.version(VersionRef(version.model, model.active))
-        loss = active.metrics.get("valid_loss") if active else None
-        return float(loss) if isinstance(loss, int | float) else None
 
     def stop(self, step: Step) -> Done:
         """The version is over: its job is asked to stop until it is seen in a final status."""
@@ -186,7 +172,12 @@ class JobSteps:
     def delete_artifact(self, step: Step) -> Done:
         version = _version(step)
         if version.artifact_id is not None and not self._shared(version):
-            self._provider(version).artifacts.delete(version.artifact_id)
+            try:
+                self._provider(version).artifacts.delete(version.artifact_id)
+            except RejectedError:
+                # A folder that was imported from elsewhere on this machine is not ours to delete: it stays.
+                if version.method != "imported" or version.provider != "huggingface":
+                    raise
         self._append(ref_of(version), lambda now: versions.deleted(now, _requested_by(version)))
         return version.artifact_id or "there was no artifact"
 
@@ -239,7 +230,8 @@ class JobSteps:
             version = unit.version(ref)
             return ([] if version is None else decide(version)), {}
 
-        self._door.run(Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER), decision)
+        command = Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER)
+        self._door.run(command, decision, because=self._log.version(ref))
 
     def _provider(self, version: VersionState) -> Provider:
         connection = self._log.connection(version.connection)
@@ -250,23 +242,6 @@ class JobSteps:
 
 def _may_submit(version: VersionState) -> bool:
     return version.state == "queued" and not version.submitted
-
-
-def _activation_wish(
-    version: VersionState, policy: Policy, result: versions.Finished, active_loss: float | None
-) -> Who | None:
-    """On whose word a version that has just been trained is activated, if on anyone's."""
-    if policy.approvals:
-        return None
-    if version.activate_when_trained:
-        return Who(actor=version.created_by, reason="asked for with --activate")
-    if policy.activate == "on-trained":
-        return Who(actor="policy:activate-on-trained", reason="activate = on-trained")
-    loss = (result.metrics or {}).get("valid_loss")
-    if policy.activate == "if-better" and loss is not None and (active_loss is None or loss < active_loss):
-        reason = f"activate = if-better: validation loss {loss:g}, active version {active_loss}"
-        return Who(actor="policy:activate-if-better", reason=reason)
-    return None
 
 
 def _version(step: Step) -> VersionState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +17,26 @@ Done = str | None | Waiting
 """A sentence about what was done (or None), or that there is nothing to do but wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Reads in a row that did not show a deployment, the first of them at `since`."""
+
+    since: datetime
+    reads: int
+
+
 @dataclass(slots=True)
 class Looks:
     """Memory that may be lost: how many reads in a row missed a deployment, and which step of a curve was last kept."""
 
     absence: int = 3
-    missed: dict[str, int] = field(default_factory=dict[str, int])
+    missed: dict[str, Missed] = field(default_factory=dict[str, "Missed"])
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
-    def miss(self, id: str) -> int:
+    def miss(self, id: str, now: datetime) -> Missed:
         """One more read in a row that does not show it."""
-        self.missed[id] = self.missed.get(id, 0) + 1
+        before = self.missed.get(id)
+        self.missed[id] = Missed(before.since, before.reads + 1) if before else Missed(now, 1)
         return self.missed[id]
 
     def seen(self, id: str) -> None:

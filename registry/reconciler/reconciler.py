@@ -11,18 +11,19 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from providers.errors import ProviderError, UnavailableError
+from providers.errors import ProviderError, UnauthorizedError, UnavailableError
 from registry.application.commands import Commands
 from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers
-from registry.application.unit import Door
+from registry.application.unit import Command, Door, Unit
 from registry.application.views import StepView
 from registry.domain.errors import TenureError
-from registry.domain.ids import VersionRef
+from registry.domain.events import ConnectionFailed, ConnectionRecovered, NewEvent
+from registry.domain.ids import VersionRef, connection_stream
 from registry.domain.plan import Action, Step, World, plan
 from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.reconciler.backoff import Backoff
-from registry.reconciler.deployment_steps import DeploymentSteps
+from registry.reconciler.deployment_steps import SCHEDULER, DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.performing import Done, Looks, Waiting
 
@@ -36,6 +37,9 @@ WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
 LOOKS = frozenset({Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED})
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
+
+UNCALLED = frozenset({Action.REQUEST_DEPLOYMENT, Action.REQUEST_DELETION, Action.ABANDON, Action.SWITCH})
+"""Steps that say nothing about whether the provider answers."""
 
 
 class Reconciler:
@@ -52,6 +56,7 @@ class Reconciler:
         self._log = log
         self._clock = clock
         self._providers = providers
+        self._door = door
         self._backoff = Backoff(jitter)
         self._looks = Looks()
         self._lock = threading.Lock()
@@ -133,12 +138,44 @@ class Reconciler:
             return self._told(step, error.message)
         except (ProviderError, TenureError) as error:
             self._backoff.failed(step.subject, step.action, now)
+            if isinstance(error, UnauthorizedError):
+                self._connection_failed(step.connection, error.message)
             return self._told(step, error.message)
+        except Exception as error:
+            logger.exception("%s %s", step.action.value, step.subject)
+            self._backoff.failed(step.subject, step.action, now)
+            return _view(step, "failed", f"{type(error).__name__}: {error}")
+        if step.action not in UNCALLED:
+            self._connection_answers(step.connection)
         if isinstance(done, Waiting):
             self._backoff.later(step.subject, step.action, now + self._pace(step))
             return _view(step, "waiting", done.detail)
         self._backoff.succeeded(step.subject, step.action)
         return _view(step, "done", done)
+
+    def _connection_failed(self, name: str, error: str) -> None:
+        """Told once, until it answers again."""
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            state = unit.connection(name)
+            if state is None or state.error is not None:
+                return [], {}
+            return [SCHEDULER.says(connection_stream(name), ConnectionFailed(connection=name, error=error))], {}
+
+        self._door.run(Command(name="connection-failed", body={"name": name}, who=SCHEDULER), decide)
+
+    def _connection_answers(self, name: str) -> None:
+        known = self._log.connection(name)
+        if known is None or known.error is None:
+            return
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            state = unit.connection(name)
+            if state is None or state.error is None:
+                return [], {}
+            return [SCHEDULER.says(connection_stream(name), ConnectionRecovered(connection=name))], {}
+
+        self._door.run(Command(name="connection-recovered", body={"name": name}, who=SCHEDULER), decide)
 
     def _told(self, step: Step, message: str) -> StepView:
         logger.warning("%s %s: %s", step.action.value, step.subject, message)
@@ -151,7 +188,7 @@ class Reconciler:
         return plan(world, now)
 
     def _world(self) -> World:
-        """All that is not at rest, with the versions that live deployments serve and all deployments of what deploys."""
+        """All that is not at rest, the versions that live deployments serve, all deployments of what deploys."""
         motion = self._log.motion()
         versions: dict[tuple[str, int], VersionState] = {(one.model, one.version): one for one in motion.versions}
         deployments: dict[str, DeploymentState] = {one.id: one for one in motion.deployments}

@@ -1,0 +1,167 @@
+"""The one who brings the database up to the journal: batches and the read models they touch, in one transaction.
+
+Batches gather for a moment unless somebody waits for them, since a transaction costs about 2 ms however small it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import duckdb
+
+from registry.domain.errors import TenureError
+from registry.domain.states import State
+from registry.store.batches import Batch
+from registry.store.database import Database, translated
+from registry.store.live import Live
+from registry.store.migrations import sync_folder
+from registry.store.statements import write_batches
+
+GATHER_S = 0.1
+EVENTS_PER_COMMIT_MAX = 5_000
+HURRY_BACKLOG = 2_000
+RETRY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Applier:
+    def __init__(self, live: Live, database: Database, finished: deque[tuple[int, Path]]) -> None:
+        self._live = live
+        self._database = database
+        self._finished = finished
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._applying = threading.Lock()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="tenure-applier", daemon=True)
+        self._thread.start()
+
+    def take(self, batch: Batch) -> None:
+        self._queue.put(batch)
+        if self._live.backlog >= HURRY_BACKLOG:
+            self._live.hurry.set()
+
+    def stop(self) -> None:
+        """Apply what there is. What cannot be applied stays in the journal, for the next opening."""
+        self._stopping = True
+        self._queue.put(None)
+        self._live.hurry.set()
+        self._thread.join()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The database is at the end of a batch and stays there; appends go on into the journal."""
+        with self._applying:
+            yield
+
+    def checkpoint(self) -> None:
+        """The database file holds everything applied so far. Raises duckdb.Error. Only while paused."""
+        with self._database.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+        self._database.sync()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch = self._queue.get()
+            if batch is None:
+                break
+            if not self._stopping and not self._live.waited_for:
+                self._live.hurry.wait(GATHER_S)
+            self._live.hurry.clear()
+            batches, going = self._gathered(batch)
+            with self._applying:
+                if not self._apply(batches):
+                    break
+                self._drop_segments()
+
+    def _gathered(self, first: Batch) -> tuple[list[Batch], bool]:
+        batches, events = [first], len(first.events)
+        with contextlib.suppress(Empty):
+            while events < EVENTS_PER_COMMIT_MAX:
+                batch = self._queue.get_nowait()
+                if batch is None:
+                    return batches, False
+                batches.append(batch)
+                events += len(batch.events)
+        return batches, True
+
+    def _apply(self, batches: Sequence[Batch]) -> bool:
+        """Until it is done; False when the log is being closed and it cannot be done."""
+        bases: dict[str, State] | None = None
+        touched: dict[str, State] | None = None
+        while True:
+            generation = self._database.generation
+            try:
+                if touched is None:
+                    bases = self._live.stored(self._live.unknown_bases(batches)) if bases is None else bases
+                    touched = self._live.fold(batches, bases)
+                if not self._has(batches[-1].number):
+                    self._write(batches, touched)
+            except (duckdb.Error, TenureError, OSError) as exc:
+                if not self._recover(exc, generation):
+                    return False
+                continue
+            self._live.applied_to(batches[-1].number)
+            return True
+
+    def _has(self, number: int) -> bool:
+        """Whether a commit that failed had happened all the same."""
+        if self._live.failing is None:
+            return False
+        ((batch,),) = self._database.query("SELECT batch FROM meta")
+        return batch >= number
+
+    def _write(self, batches: Sequence[Batch], touched: dict[str, State]) -> None:
+        with self._database.cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                write_batches(cursor, batches, touched)
+                cursor.execute("COMMIT")
+            except duckdb.Error:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.execute("ROLLBACK")
+                raise
+
+    def _recover(self, exc: Exception, generation: int) -> bool:
+        """Say what is wrong, open the database again, and wait before the next try. False: give up, we are closing."""
+        error = translated(exc) if isinstance(exc, duckdb.Error) else exc
+        logger.warning("the database cannot be written, the journal keeps what is recorded: %s", error)
+        self._live.failed(str(error))
+        with contextlib.suppress(TenureError, duckdb.Error):
+            self._database.reopen(generation)
+        if self._stopping:
+            return False
+        self._live.hurry.wait(RETRY_S)
+        self._live.hurry.clear()
+        return True
+
+    def _drop_segments(self) -> None:
+        """Checkpoint when full segments have been applied, and then remove them."""
+        if not self._finished or self._finished[-1][0] > self._live.applied:
+            return
+        generation = self._database.generation
+        try:
+            self.checkpoint()
+        except (duckdb.Error, OSError) as exc:
+            logger.warning("the checkpoint failed and is tried again later: %s", exc)
+            with contextlib.suppress(TenureError, duckdb.Error):
+                self._database.reopen(generation)
+            return
+        remove(self._finished.popleft()[1] for _ in range(len(self._finished)))
+
+
+def remove(segments: Iterable[Path]) -> None:
+    """Segments whose batches are in the database file for good."""
+    folders: set[Path] = set()
+    for path in segments:
+        path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)

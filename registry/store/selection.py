@@ -1,0 +1,120 @@
+"""Which versions and deployments, in which order, and where a page goes on. Shared by every log and by `as_of` reads.
+
+A cursor holds the last row's place in the order (value, model, number), so pages stay right while versions are added.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+from registry.application.ports import DeploymentQuery, Motion, VersionOrder, VersionPage, VersionQuery
+from registry.domain.errors import BadInputError
+from registry.domain.states import DeploymentState, ModelState, VersionState
+from registry.store.projection import is_live, is_moving, loss
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Place = tuple[float, str, int]
+"""(order value, model, number); see `place_of`."""
+
+
+def place_of(state: VersionState, order: VersionOrder) -> Place:
+    """Ascending places are the order that was asked for: newest and lowest numbers first are negative.
+
+    Times count in microseconds; a version without a loss comes after all that have one.
+    """
+    match order:
+        case "newest":
+            return -_micros(state.created_at), state.model, -state.version
+        case "oldest":
+            return _micros(state.created_at), state.model, state.version
+        case "valid_loss" | "train_loss":
+            value = loss(state, order)
+            return inf if value is None else value, state.model, -state.version
+
+
+def _micros(time: datetime | None) -> int:
+    if time is None:
+        return 0
+    span = time - EPOCH
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+
+
+def cursor_of(place: Place, order: VersionOrder) -> str:
+    text = json.dumps([order, *place], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_from(cursor: str, order: VersionOrder) -> Place:
+    """Raises BadInputError for a cursor that no page of this order gave."""
+    try:
+        found: list[Any] = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        of, value, model, number = found
+        place = (value + 0, model + "", number + 0)
+    except (ValueError, TypeError, binascii.Error) as exc:
+        raise BadInputError(f"{cursor!r} is not a cursor", field="cursor", hint="begin again without one") from exc
+    if of != order:
+        raise BadInputError(f"this cursor belongs to the order {of!r}, not {order!r}", field="cursor")
+    return place
+
+
+def page_of(states: Sequence[VersionState], query: VersionQuery) -> VersionPage:
+    """`states`: in order, one more than the limit if there is more."""
+    limit = query.limit
+    if limit is None or len(states) <= limit:
+        return VersionPage(items=tuple(states), next=None)
+    items = tuple(states[:limit])
+    return VersionPage(items=items, next=cursor_of(place_of(items[-1], query.order), query.order))
+
+
+def check_limit(query: VersionQuery) -> None:
+    if query.limit is not None and query.limit < 1:
+        raise BadInputError(f"a page holds at least one version, not {query.limit}", field="limit")
+
+
+def select_versions(states: Iterable[VersionState], query: VersionQuery) -> VersionPage:
+    check_limit(query)
+    after = None if query.after is None else place_from(query.after, query.order)
+    placed = ((place_of(state, query.order), state) for state in states if _is_chosen(state, query))
+    chosen = sorted((pair for pair in placed if after is None or pair[0] > after), key=lambda pair: pair[0])
+    return page_of([state for _, state in chosen], query)
+
+
+def _is_chosen(state: VersionState, query: VersionQuery) -> bool:
+    return (
+        (query.model is None or state.model == query.model)
+        and (not query.states or state.state in query.states)
+        and (query.connection is None or state.connection == query.connection)
+    )
+
+
+def select_deployments(states: Iterable[DeploymentState], query: DeploymentQuery) -> Sequence[DeploymentState]:
+    """Oldest request first."""
+    chosen = [
+        state
+        for state in states
+        if (query.model is None or state.model == query.model)
+        and (query.version is None or state.version == query.version)
+        and (query.connection is None or state.connection == query.connection)
+        and (not query.live or is_live(state))
+    ]
+    return sorted(chosen, key=lambda state: (_micros(state.requested_at), state.id))
+
+
+def motion_of(
+    versions: Iterable[VersionState], deployments: Iterable[DeploymentState], models: Iterable[ModelState]
+) -> Motion:
+    moving = sorted((state for state in versions if is_moving(state)), key=lambda state: (state.model, state.version))
+    live = select_deployments(deployments, DeploymentQuery(live=True))
+    names = {state.model for state in (*moving, *live)}
+    return Motion(
+        versions=tuple(moving),
+        deployments=tuple(live),
+        models=tuple(sorted((state for state in models if state.name in names), key=lambda state: state.name)),
+    )

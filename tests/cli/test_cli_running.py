@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.cli import reads, running
+from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
+from tests.cli.shell import Run
+
+
+def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let opening the registry raise, whatever the command."""
+
+    def opened(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reads, "opened", opened)
+
+
+def test_help_names_every_command_in_its_section(tenure: Run) -> None:
+    answer = tenure("--help")
+
+    assert answer.code == 0
+    for name in ("fine-tune", "activate", "undeploy", "history", "reconcile", "connections", "policy", "log", "demo"):
+        assert re.search(rf"^  {name}\b", answer.out, re.MULTILINE), name
+    assert "Serve:" in answer.out
+
+
+def test_every_command_has_help_with_an_example(tenure: Run) -> None:
+    from registry.cli.app import command
+
+    def walk(group: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        inner = getattr(group, "commands", {})
+        return [path, *(one for name, child in inner.items() for one in walk(child, (*path, name)))]
+
+    for path in walk(command(), ()):
+        answer = tenure(*path, "--help")
+        assert answer.code == 0, path
+        assert re.search(r"Example:\s+(TENURE_HOME=\S+ )?tenure", answer.out), path
+
+
+def test_the_version_is_told(tenure: Run) -> None:
+    answer = tenure("--version")
+    assert answer.code == 0
+    assert re.fullmatch(r"tenure \d+\.\d+\.\d+\n", answer.out)
+
+
+def test_nothing_typed_shows_the_help(tenure: Run) -> None:
+    answer = tenure()
+    assert answer.code == 2
+    assert "Usage: tenure" in answer.err
+
+
+def test_an_unknown_command_suggests_the_near_one(tenure: Run) -> None:
+    answer = tenure("actvate", "support-bot@1")
+    assert (answer.code, answer.out) == (2, "")
+    assert "'activate'" in answer.err
+    assert "tenure --help" in answer.err
+
+
+def test_an_unknown_option_is_a_usage_error_that_points_to_the_commands_help(tenure: Run) -> None:
+    answer = tenure("models", "--jsn")
+    assert answer.code == 2
+    assert "--jsn" in answer.err
+    assert "tenure models --help" in answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--json", "policy", "show", "m"], ["policy", "--json", "show", "m"], ["policy", "show", "m", "--json"]],
+)
+def test_json_may_stand_anywhere(arguments: list[str]) -> None:
+    assert running._json_last(arguments) == ["policy", "show", "m", "--json"]
+
+
+def test_json_behind_a_double_dash_is_an_argument_like_any_other() -> None:
+    assert running._json_last(["chat", "m", "--", "--json"]) == ["chat", "m", "--", "--json"]
+    assert running._json_last(["--json", "chat", "m", "--", "hi"]) == ["chat", "m", "--json", "--", "hi"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInputError("no"), 2),
+        (RefusedError("no"), 3),
+        (NotFoundError("no"), 4),
+        (UnavailableError("no"), 5),
+        (PermissionError(errno.EACCES, "Permission denied", "/home/x"), 5),
+        (OSError(errno.ENOSPC, "No space left on device"), 5),
+        (OSError(errno.ENOTCONN, "strange"), 1),
+        (RuntimeError("bug"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code(
+    error: BaseException, code: int, tenure: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(error, monkeypatch)
+    answer = tenure("models")
+    assert (answer.code, answer.out) == (code, "")
+    assert "Traceback" not in answer.err
+    assert answer.err.startswith(("error: ", "interrupted: "))
+
+
+def test_bad_input_lists_every_fault_and_the_hint(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = ("train.csv, row 4711: completion is missing", "train.csv, row 4712: prompt is empty")
+    raising(BadInputError("2 rows are wrong.", faults=faults, hint="Mend them."), monkeypatch)
+    answer = tenure("models")
+    assert answer.err == (
+        "error: 2 rows are wrong.\n"
+        "  - train.csv, row 4711: completion is missing\n"
+        "  - train.csv, row 4712: prompt is empty\n"
+        "  Mend them.\n"
+    )
+
+
+def test_a_refusal_names_the_state_and_what_is_legal(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(RefusedError("Not now.", state="queued", legal=("cancel", "fail")), monkeypatch)
+    assert "It is queued; from here: cancel, fail." in tenure("models").err
+    raising(RefusedError("Never.", state="deleted"), monkeypatch)
+    assert "from here: nothing" in tenure("models").err
+
+
+def test_a_bug_is_one_line_and_a_file_with_the_traceback(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(RuntimeError("the roof is on fire"), monkeypatch)
+    answer = tenure("models")
+    file = re.search(r"is in (\S+);", answer.err)
+    assert file
+    trace = Path(file[1])
+    assert "RuntimeError: the roof is on fire" in trace.read_text()
+    trace.unlink()
+
+
+def test_with_tenure_debug_the_traceback_is_shown(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(RuntimeError("the roof is on fire"), monkeypatch)
+    monkeypatch.setenv("TENURE_DEBUG", "1")
+    assert "Traceback (most recent call last)" in tenure("models").err
+
+
+def test_aborting_a_prompt_is_an_interruption(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(EOFError(), monkeypatch)
+    assert tenure("models").code == 130
+
+
+def test_a_reader_that_leaves_early_is_no_error(home: Path) -> None:
+    program = "import sys; from registry.cli import main; sys.exit(main())"
+    shell = f"exec 3>&1; {{ '{sys.executable}' -c '{program}' --help; echo $? >&3; }} | true"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=root,
+        env=dict(os.environ),
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == "0"
+
+
+def test_help_imports_nothing_heavy(home: Path) -> None:
+    program = (
+        "import sys; from registry.cli import main; main(['--help']); "
+        "print([name for name in ('rich', 'duckdb', 'sqlmodel', 'sqlalchemy', 'pydantic', 'torch', 'transitions', "
+        "'httpx2', 'registry.embedded', 'registry.store') if name in sys.modules], file=sys.stderr)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=root, check=True
+    )
+    assert done.stderr.strip() == "[]"
