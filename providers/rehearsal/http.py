@@ -95,10 +95,13 @@ class Host:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Ends every connection, also those that are held; returns when no thread is left."""
+        """Ends every connection, also those that are held; returns when no thread is left. May be repeated."""
+        if self._closing:
+            return
         self._closing = True
         self._wake.send(b"x")
-        self._acceptor.join(_JOIN_S)
+        if self._acceptor.is_alive():
+            self._acceptor.join(_JOIN_S)
         with self._lock:
             for connection in self._live:
                 with contextlib.suppress(OSError):

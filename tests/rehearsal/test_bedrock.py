@@ -307,10 +307,11 @@ def test_parts_of_an_upload_can_be_given_up(rehearsal: Rehearsal) -> None:
 @pytest.mark.parametrize("service", ["bedrock", "bedrock-runtime", "s3"])
 def test_another_key_is_refused(rehearsal: Rehearsal, service: str) -> None:
     client = aws_client(rehearsal, service, access_key="AKIAOTHER")
-    calls = {
-        "bedrock": client.list_custom_models,
-        "bedrock-runtime": lambda: client.converse(modelId=NOVA, messages=HELLO),
-        "s3": lambda: client.list_objects_v2(Bucket=BUCKET),
+    calls: dict[str, tuple[str, dict[str, Any]]] = {
+        "bedrock": ("list_custom_models", {}),
+        "bedrock-runtime": ("converse", {"modelId": NOVA, "messages": HELLO}),
+        "s3": ("list_objects_v2", {"Bucket": BUCKET}),
     }
+    name, arguments = calls[service]
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
-        calls[service]()
+        getattr(client, name)(**arguments)

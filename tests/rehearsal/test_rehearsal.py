@@ -65,6 +65,12 @@ def test_it_starts_and_stops_at_once_also_while_callers_wait() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "rehearsal"]
 
 
+def test_closing_may_be_repeated_and_needs_no_start() -> None:
+    rehearsal = Rehearsal()
+    rehearsal.close()
+    rehearsal.close()
+
+
 def test_a_port_can_be_asked_for_and_the_others_follow() -> None:
     with Rehearsal() as found:
         free = urlsplit(found.s3_url).port
