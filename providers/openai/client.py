@@ -27,20 +27,24 @@ class Client:
         self._credential = credential
         self._lock = threading.Lock()
         self._open: tuple[str, openai.OpenAI] | None = None
+        self._replaced: list[openai.OpenAI] = []
 
     def get(self) -> openai.OpenAI:
         """Raises UnauthorizedError where the credential is missing."""
         credential = self._credential()
         with self._lock:
             if self._open is None or self._open[0] != credential:
+                if self._open is not None:
+                    self._replaced.append(self._open[1])  # another thread may be using it: closed with the others
                 self._open = (credential, self._make())
             return self._open[1]
 
     def close(self) -> None:
         with self._lock:
-            if self._open is not None:
-                self._open[1].close()
-                self._open = None
+            for client in [*self._replaced, *([self._open[1]] if self._open else [])]:
+                client.close()
+            self._replaced.clear()
+            self._open = None
 
 
 def client_of(settings: Settings) -> Client:

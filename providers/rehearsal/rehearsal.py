@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
@@ -56,7 +57,12 @@ class Rehearsal:
     ) -> None:
         self.clock = VirtualClock(start, speed=speed)
         self.truth = Truth(self.clock.now)
-        self._world = World(clock=self.clock, truth=self.truth, pace=pace or Pace(), limits=limits or Limits())
+        self._world = World(
+            clock=self.clock,
+            truth=self.truth,
+            pace=dataclasses.replace(pace or Pace()),  # what one rehearsal is told to change is its own
+            limits=dataclasses.replace(limits or Limits()),
+        )
         self.faults: Faults = self._world.faults
         self._host = Host()
         ports = [port + n if port else 0 for n in range(6)]

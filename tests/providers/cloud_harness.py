@@ -50,7 +50,7 @@ class CloudHarness:
         self.base_model = base_model
         self._creates = creates
         self._folder = folder
-        self._opened: list[Provider] = []
+        self.opened: list[Provider] = []
         settings = rehearsal.connections()[name]
         self.connection = Connection(
             name=name, provider=str(settings["provider"]), settings=settings, registry="reg", folder=folder
@@ -58,11 +58,11 @@ class CloudHarness:
 
     def connect(self) -> Provider:
         provider = self.factory(self.connection, now=self.rehearsal.clock.now)
-        self._opened.append(provider)
+        self.opened.append(provider)
         return provider
 
     def close(self) -> None:
-        for provider in self._opened:
+        for provider in self.opened:
             provider.close()
 
     def training_request(self, name: str, *, ends: bool = True) -> TrainingRequest:
