@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -60,6 +61,11 @@ class CloudHarness:
         provider = self.factory(self.connection, now=self.rehearsal.clock.now)
         self.opened.append(provider)
         return provider
+
+    def set(self, **settings: object) -> None:
+        """Change settings for what is opened from now on; None takes one away."""
+        merged = {key: value for key, value in {**self.connection.settings, **settings}.items() if value is not None}
+        self.connection = dataclasses.replace(self.connection, settings=merged)
 
     def close(self) -> None:
         for provider in self.opened:
