@@ -1,0 +1,128 @@
+"""Azure OpenAI deployments, which bill by the hour from the moment they are accepted.
+
+Azure takes one change at a time per account, so changes are serialised here, and what another process changes shows as
+Unavailable. A create is a PUT under our own name: asked again, it answers the deployment that is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from providers.azure.errors import translated
+from providers.azure.resource import Resource
+from providers.azure.settings import HOURLY_SKUS, Settings
+from providers.errors import RejectedError
+from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
+
+if TYPE_CHECKING:
+    from azure.mgmt.cognitiveservices.models import Deployment
+
+NAME_MAX = 64
+REGISTRY_TAG, TOKEN_TAG, MODEL_TAG = "tenure_registry", "tenure_token", "tenure_model"
+OPTIONS = frozenset({"sku", "capacity"})
+_OUTCOMES: Mapping[str, DeploymentOutcome] = {
+    "succeeded": "serving",
+    "failed": "failed",
+    "canceled": "failed",
+    "disabled": "failed",
+    "deleting": "deleting",
+}
+
+
+class AzureDeployments:
+    """`providers.ports.Deployments`."""
+
+    def __init__(self, settings: Settings, resource: Resource, *, registry: str, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._resource = resource
+        self._registry = registry
+        self._now = now
+        self._one_change = threading.Lock()
+
+    def create(self, request: DeploymentRequest) -> DeploymentReport:
+        if unknown := sorted(set(request.options) - OPTIONS):
+            raise RejectedError(f"unknown options: {', '.join(unknown)}", operation="create-deployment")
+        there = self.get(request.name)
+        if there is not None:
+            return there
+        place = self._resource.place()
+        body: Any = {
+            "sku": {
+                "name": str(request.options.get("sku", self._settings.sku)),
+                "capacity": int(str(request.options.get("capacity", self._settings.capacity))),
+            },
+            "tags": {
+                **request.tags,
+                REGISTRY_TAG: self._registry,
+                TOKEN_TAG: request.token,
+                MODEL_TAG: f"{request.model}@{request.version}",
+            },
+            "properties": {"model": {"format": "OpenAI", "name": request.artifact.id, "version": "1"}},
+        }
+        with (
+            self._one_change,
+            translated("create-deployment", now=self._now, effect=True, token=request.token),
+        ):
+            self._resource.client().deployments.begin_create_or_update(
+                place.resource_group, place.account, request.name, body, polling=False
+            )
+            found = self._resource.client().deployments.get(place.resource_group, place.account, request.name)
+        return self._report(found)
+
+    def list(self) -> Sequence[DeploymentReport]:
+        place = self._resource.place()
+        with translated("list-deployments", now=self._now):
+            listed = list(self._resource.client().deployments.list(place.resource_group, place.account))
+        return [self._report(one) for one in listed]
+
+    def get(self, name_or_id: str) -> DeploymentReport | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        place = self._resource.place()
+        with translated("get-deployment", now=self._now):
+            try:
+                found = self._resource.client().deployments.get(place.resource_group, place.account, _name(name_or_id))
+            except ResourceNotFoundError as exc:
+                # 404 with another code says that the account or the group is not there: no answer about the deployment.
+                if exc.error is not None and exc.error.code not in {"ResourceNotFound", "DeploymentNotFound", None}:
+                    raise
+                return None
+        return self._report(found)
+
+    def delete(self, name_or_id: str) -> None:
+        there = self.get(name_or_id)
+        if there is None or there.outcome == "deleting":
+            return
+        place = self._resource.place()
+        with self._one_change, translated("delete-deployment", now=self._now, effect=True):
+            self._resource.client().deployments.begin_delete(
+                place.resource_group, place.account, _name(name_or_id), polling=False
+            )
+
+    def _report(self, found: Deployment) -> DeploymentReport:
+        shown: Any = found
+        status = str(getattr(shown.properties.provisioning_state, "value", shown.properties.provisioning_state))
+        tags: dict[str, str] = shown.tags or {}
+        sku = shown.sku.name if shown.sku else None
+        created = shown.system_data.created_at if shown.system_data else None
+        return DeploymentReport(
+            id=str(shown.id),
+            name=str(shown.name),
+            status=status,
+            outcome=_OUTCOMES.get(status.lower(), "provisioning"),
+            artifact_id=shown.properties.model.name if shown.properties.model else None,
+            error=f"Azure shows {status}" if _OUTCOMES.get(status.lower()) == "failed" else None,
+            ours=tags.get(REGISTRY_TAG) == self._registry,
+            created_at=created,
+            sku=sku,
+            hourly_units=Decimal(int(shown.sku.capacity or 1)) if sku in HOURLY_SKUS else None,
+        )
+
+
+def _name(name_or_id: str) -> str:
+    """A resource id's last part, or the name that it is."""
+    return name_or_id.rsplit("/", 1)[-1]

@@ -1,0 +1,124 @@
+"""One Azure OpenAI connection, opened: its settings, and the parts that work with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from providers.azure.artifacts import AzureArtifacts
+from providers.azure.credentials import DATA_SCOPE, credential_of
+from providers.azure.deployments import AzureDeployments
+from providers.azure.resource import Resource
+from providers.azure.settings import Settings, settings_of
+from providers.cloud_settings import secret
+from providers.errors import ProviderError
+from providers.openai.chat import CloudChat
+from providers.openai.client import TIMEOUT_S, Client
+from providers.openai.errors import translated
+from providers.openai.training import CloudTraining, Dialect
+from providers.ports import Capabilities, Connection, ConnectionCheck, ServingTarget
+
+if TYPE_CHECKING:
+    import openai
+
+
+class AzureProvider:
+    """`providers.ports.Provider` for one Azure OpenAI resource."""
+
+    def __init__(self, connection: Connection, *, now: Callable[[], datetime]) -> None:
+        self.settings = settings_of(connection)
+        self._now = now
+        self._resource = Resource(self.settings, now=now)
+        self._client = _data_plane(self.settings, self._resource)
+        dialect = Dialect(
+            fine_tuning=self.settings.fine_tuning,
+            files_first=True,
+            filters=False,
+            extra={"trainingType": self.settings.training_type},
+        )
+        self.training = CloudTraining(self._client, dialect, base_models=self.base_models, now=now)
+        self.artifacts = AzureArtifacts(self._client, now=now)
+        self.deployments = AzureDeployments(self.settings, self._resource, registry=connection.registry, now=now)
+        self.chat = CloudChat(self._client, _deployment_name, now=now)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="deployment", checkpoints=True, pause=True)
+
+    def check(self) -> Sequence[ConnectionCheck]:
+        checks: list[ConnectionCheck] = []
+        if self.settings.workspace is not None and self.settings.workspace_connection is not None:
+            checks.append(_checked("workspace connection", self._workspace, "grant Reader on the Azure ML workspace"))
+        role = "grant Cognitive Services Contributor on the resource, and check token_env or the credential chain"
+        checks.append(_checked("resource manager", self._management, role))
+        role = "check api_key_env, or grant Cognitive Services OpenAI Contributor"
+        checks.append(_checked("data plane", lambda: f"{len(self._models())} models", role))
+        return checks
+
+    def base_models(self) -> Sequence[str]:
+        """Those that Azure says can be tuned."""
+        return [str(model["id"]) for model in self._models() if _inner(model, "capabilities").get("fine_tune")]
+
+    def retires_on(self, base_model: str) -> date | None:
+        """The day on which the model stops answering, if Azure has told."""
+        for model in self._models():
+            stamp = _inner(model, "deprecation").get("inference")
+            if model["id"] == base_model and stamp:
+                return datetime.fromtimestamp(int(stamp), UTC).date()
+        return None
+
+    def close(self) -> None:
+        self._client.close()
+        self._resource.close()
+
+    def _models(self) -> Sequence[dict[str, Any]]:
+        with translated("list-models", now=self._now):
+            return [model.to_dict() for model in self._client.get().models.list()]
+
+    def _workspace(self) -> str:
+        place = self._resource.from_workspace()
+        return f"{place.account} at {place.endpoint}"
+
+    def _management(self) -> str:
+        return f"{self._resource.place().account}: {len(self.deployments.list())} deployments"
+
+
+def _data_plane(settings: Settings, resource: Resource) -> Client:
+    """The openai SDK's own client for Azure: by key where one is named, else by Azure's credential."""
+
+    def key() -> str:
+        return secret(settings.api_key_env, operation="connect") if settings.api_key_env else ""
+
+    def make() -> openai.OpenAI:
+        import httpx2
+        import openai
+
+        endpoint = resource.place().endpoint
+        options: dict[str, Any] = {"azure_endpoint": endpoint, "api_version": settings.api_version}
+        if settings.api_key_env is not None:
+            options["api_key"] = key()
+        else:
+            credential = credential_of(settings)
+            options["azure_ad_token_provider"] = lambda: str(credential.get_token(DATA_SCOPE).token)
+        if settings.ca_bundle is not None:
+            options["http_client"] = httpx2.Client(verify=settings.ca_bundle)
+        return openai.AzureOpenAI(**options, max_retries=0, timeout=TIMEOUT_S)
+
+    return Client(make, credential=key)
+
+
+def _inner(model: dict[str, Any], key: str) -> dict[str, Any]:
+    found: dict[str, Any] | None = model.get(key)
+    return found or {}
+
+
+def _deployment_name(target: ServingTarget) -> str:
+    return target.deployment_name or target.artifact.id
+
+
+def _checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
+    try:
+        return ConnectionCheck(name=name, passed=True, detail=look())
+    except ProviderError as error:
+        return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)

@@ -1,0 +1,63 @@
+"""boto3's clients for Bedrock, its runtime and S3, made when first needed, and never retrying by themselves.
+
+botocore has no types: what it hands over is `Any`, here and in the modules that call it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal
+
+from providers.bedrock.errors import translated
+from providers.bedrock.settings import Settings
+
+Service = Literal["bedrock", "bedrock-runtime", "s3"]
+READ_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Clients:
+    """One session, whose credentials boto3 finds and refreshes, and a client per service."""
+
+    def __init__(self, settings: Settings, *, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._now = now
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._open: dict[str, Any] = {}
+
+    def get(self, service: Service, *, read_timeout_s: float = READ_TIMEOUT_S) -> Any:  # noqa: ANN401 - untyped SDK
+        key = f"{service}/{read_timeout_s}"
+        with self._lock:
+            if key not in self._open:
+                with translated("connect", now=self._now):
+                    self._open[key] = self._made(service, read_timeout_s)
+            return self._open[key]
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._open.values():
+                client.close()
+            self._open.clear()
+
+    def _made(self, service: Service, read_timeout_s: float) -> Any:  # noqa: ANN401 - untyped SDK
+        import boto3.session
+        from botocore.config import Config
+
+        settings = self._settings
+        if self._session is None:
+            self._session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+        endpoint = {
+            "bedrock": settings.endpoint_url,
+            "bedrock-runtime": settings.runtime_endpoint_url,
+            "s3": settings.s3_endpoint_url,
+        }[service]
+        config = Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=read_timeout_s,
+            s3={"addressing_style": "path"} if endpoint else {},
+        )
+        return self._session.client(service, endpoint_url=endpoint, config=config)

@@ -1,0 +1,159 @@
+"""What serves a custom model: provisioned throughput (billed by the hour) or an on-demand deployment (by the token).
+
+Both are created with our token, by which AWS knows a repeated request. Provisioned throughput with a commitment is not
+deleted before its end: AWS's refusal, which names the date, is handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from providers.bedrock.clients import Clients
+from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
+from providers.bedrock.settings import Settings
+from providers.errors import RejectedError
+from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
+
+PAGE = 1000
+PAGES_MAX = 100
+OPTIONS = frozenset({"model_units", "commitment"})
+_OUTCOMES: Mapping[str, DeploymentOutcome] = {
+    "InService": "serving",
+    "Active": "serving",
+    "Updating": "serving",
+    "Failed": "failed",
+}
+
+
+class BedrockDeployments:
+    """`providers.ports.Deployments`; the connection says which kind is made, both kinds are seen."""
+
+    def __init__(self, settings: Settings, clients: Clients, *, registry: str, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._registry = registry
+        self._now = now
+        self._owned: dict[str, bool] = {}
+
+    def create(self, request: DeploymentRequest) -> DeploymentReport:
+        if unknown := sorted(set(request.options) - OPTIONS):
+            raise RejectedError(f"unknown options: {', '.join(unknown)}", operation="create-deployment")
+        if (there := self.get(request.name)) is not None:
+            return there
+        arguments: dict[str, Any] = {
+            "clientRequestToken": aws_token(request.token),
+            "tags": tags_of({**request.tags, "tenure_model": f"{request.model}-{request.version}"}, self._registry),
+        }
+        with translated("create-deployment", now=self._now, effect=True, token=request.token):
+            arn = self._created(request, arguments)
+        return self.get(arn) or DeploymentReport(
+            id=arn, name=request.name, status="Creating", outcome="provisioning", ours=True
+        )
+
+    def list(self) -> Sequence[DeploymentReport]:
+        with translated("list-deployments", now=self._now):
+            provisioned = self._pages("list_provisioned_model_throughputs", "provisionedModelSummaries")
+            on_demand = self._pages("list_custom_model_deployments", "modelDeploymentSummaries")
+        return [self._report(one) for one in [*provisioned, *on_demand]]
+
+    def get(self, name_or_id: str) -> DeploymentReport | None:
+        try:
+            with translated("get-deployment", now=self._now):
+                found = self._shown(name_or_id)
+        except RejectedError as error:
+            if is_missing(error):
+                return None
+            raise
+        return self._report(found)
+
+    def delete(self, name_or_id: str) -> None:
+        target = _target(name_or_id)
+        client = self._clients.get("bedrock")
+        try:
+            with translated("delete-deployment", now=self._now, effect=True):
+                if self._is_provisioned(target):
+                    client.delete_provisioned_model_throughput(provisionedModelId=target)
+                else:
+                    client.delete_custom_model_deployment(customModelDeploymentIdentifier=target)
+        except RejectedError as error:
+            if not is_missing(error):
+                raise
+
+    def _created(self, request: DeploymentRequest, arguments: dict[str, Any]) -> str:
+        client, name = self._clients.get("bedrock"), aws_name(request.name)
+        if not self._settings.provisioned:
+            made = client.create_custom_model_deployment(
+                modelDeploymentName=name, modelArn=request.artifact.id, **arguments
+            )
+            return str(made["customModelDeploymentArn"])
+        commitment = request.options.get("commitment", self._settings.commitment)
+        if commitment:
+            arguments["commitmentDuration"] = str(commitment)
+        made = client.create_provisioned_model_throughput(
+            provisionedModelName=name,
+            modelId=request.artifact.id,
+            modelUnits=int(str(request.options.get("model_units", self._settings.model_units))),
+            **arguments,
+        )
+        return str(made["provisionedModelArn"])
+
+    def _shown(self, name_or_id: str) -> dict[str, Any]:
+        target, client = _target(name_or_id), self._clients.get("bedrock")
+        if self._is_provisioned(target):
+            return client.get_provisioned_model_throughput(provisionedModelId=target)
+        return client.get_custom_model_deployment(customModelDeploymentIdentifier=target)
+
+    def _is_provisioned(self, target: str) -> bool:
+        return ":provisioned-model/" in target if target.startswith("arn:") else self._settings.provisioned
+
+    def _pages(self, operation: str, key: str) -> list[dict[str, Any]]:
+        call = getattr(self._clients.get("bedrock"), operation)
+        found: list[dict[str, Any]] = []
+        follow: dict[str, str] = {}
+        for _ in range(PAGES_MAX):
+            page = call(maxResults=PAGE, **follow)
+            found += page[key]
+            if not page.get("nextToken"):
+                break
+            follow = {"nextToken": page["nextToken"]}
+        return found
+
+    def _report(self, found: Mapping[str, Any]) -> DeploymentReport:
+        """From one of either kind or its summary, whose keys differ."""
+        provisioned = "provisionedModelArn" in found
+        arn = str(found["provisionedModelArn"] if provisioned else found["customModelDeploymentArn"])
+        names = ("provisionedModelName", "modelDeploymentName", "customModelDeploymentName")
+        status = str(found["status"])
+        return DeploymentReport(
+            id=arn,
+            name=next(str(found[name]) for name in names if name in found),
+            status=status,
+            outcome=_OUTCOMES.get(status, "provisioning"),
+            artifact_id=str(found["modelArn"]),
+            error=str(found.get("failureMessage") or f"AWS shows {status}") if status == "Failed" else None,
+            ours=self._is_ours(arn),
+            created_at=found.get("creationTime") or found.get("createdAt"),
+            sku="provisioned-throughput" if provisioned else "on-demand",
+            hourly_units=Decimal(int(found["modelUnits"])) if provisioned else None,
+        )
+
+    def _is_ours(self, arn: str) -> bool:
+        """Lists carry no tags; asked once for each, because who made it does not change."""
+        if arn not in self._owned:
+            try:
+                with translated("list-tags", now=self._now):
+                    tags = self._clients.get("bedrock").list_tags_for_resource(resourceARN=arn)["tags"]
+            except RejectedError as error:
+                if is_missing(error):  # gone since it was listed
+                    return False
+                raise
+            self._owned[arn] = any(t["key"] == REGISTRY_TAG and t["value"] == self._registry for t in tags)
+        return self._owned[arn]
+
+
+def _target(name_or_id: str) -> str:
+    return name_or_id if name_or_id.startswith("arn:") else aws_name(name_or_id)

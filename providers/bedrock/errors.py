@@ -1,0 +1,104 @@
+"""botocore's errors in the registry's three kinds of answer.
+
+Bedrock's service model is the source of the codes; a code that is not known is judged by its HTTP status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from providers.errors import (
+    ChatError,
+    OutcomeUnknownError,
+    ProviderError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from providers.waits import retry_after_s
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded"})
+UNAUTHORIZED = frozenset(
+    {
+        "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
+        "InvalidAccessKeyId", "SignatureDoesNotMatch", "UnrecognizedClientException",
+    }
+)  # fmt: skip
+MISSING = frozenset({"ResourceNotFoundException", "NoSuchKey", "404"})
+_BROKEN = 500
+_THROTTLED = 429
+
+
+@contextlib.contextmanager
+def translated(
+    operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
+) -> Generator[None, None, None]:
+    """`effect`: the call changes something, so that a lost answer is an unknown outcome; a read is just repeated."""
+    from botocore import exceptions
+
+    try:
+        yield
+    except exceptions.ClientError as exc:
+        raise _of_answer(exc, operation, now=now, effect=effect, token=token) from exc
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as exc:
+        raise UnauthorizedError(str(exc), operation=operation, code="missing-credential") from exc
+    except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError) as exc:
+        raise UnavailableError(f"no connection: {exc}", operation=operation) from exc
+    except exceptions.ParamValidationError as exc:
+        raise RejectedError(str(exc), operation=operation, code="ParamValidationError") from exc
+    except exceptions.BotoCoreError as exc:
+        raise _lost(str(exc), operation, effect=effect, token=token) from exc
+
+
+@contextlib.contextmanager
+def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, None]:
+    """What the endpoint answers is handed through with its status; without an answer it is as for every other call."""
+    from botocore.exceptions import ClientError
+
+    with translated("chat", now=now, effect=True):
+        try:
+            yield
+        except ClientError as exc:
+            code, message, status, _ = _parts(exc)
+            body = {"error": {"message": message, "type": code, "code": code, "param": None}}
+            raise ChatError(message, status=status or _BROKEN, body=body, code=code) from exc
+
+
+def is_missing(exc: ProviderError) -> bool:
+    return isinstance(exc, RejectedError) and exc.code in MISSING
+
+
+def _of_answer(
+    exc: ClientError, operation: str, *, now: Callable[[], datetime], effect: bool, token: str | None
+) -> ProviderError:
+    code, message, status, headers = _parts(exc)
+    request_id = headers.get("x-amzn-requestid") or headers.get("x-amz-request-id")
+    if code in UNAUTHORIZED:
+        return UnauthorizedError(message, operation=operation, code=code, request_id=request_id)
+    wait_s = retry_after_s(headers, now=now())
+    if code in THROTTLED or status == _THROTTLED:
+        return UnavailableError(message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id)
+    if status >= _BROKEN:
+        return _lost(message, operation, effect=effect, token=token, code=code)
+    return RejectedError(message, operation=operation, code=code, request_id=request_id)
+
+
+def _lost(message: str, operation: str, *, effect: bool, token: str | None, code: str | None = None) -> ProviderError:
+    if effect:
+        return OutcomeUnknownError(message, operation=operation, token=token, code=code)
+    return UnavailableError(message, operation=operation, code=code)
+
+
+def _parts(exc: ClientError) -> tuple[str, str, int, dict[str, str]]:
+    """Code, message, HTTP status, headers."""
+    response: Any = exc.response  # pyright: ignore[reportUnknownMemberType]
+    error: dict[str, Any] = response.get("Error", {})
+    meta: dict[str, Any] = response.get("ResponseMetadata", {})
+    code = str(error.get("Code", ""))
+    return code, str(error.get("Message") or code), int(meta.get("HTTPStatusCode", 0)), meta.get("HTTPHeaders", {})

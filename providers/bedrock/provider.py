@@ -1,0 +1,84 @@
+"""One Bedrock connection, opened: its settings, and the parts that work with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from providers.bedrock.artifacts import BedrockArtifacts
+from providers.bedrock.chat import BedrockChat
+from providers.bedrock.clients import Clients
+from providers.bedrock.deployments import BedrockDeployments
+from providers.bedrock.errors import translated
+from providers.bedrock.settings import settings_of
+from providers.bedrock.training import BedrockTraining
+from providers.errors import ProviderError
+from providers.ports import Capabilities, Connection, ConnectionCheck
+
+PROBE_KEY = "tenure-connection-test"
+
+
+class BedrockProvider:
+    """`providers.ports.Provider` for one AWS account and region."""
+
+    def __init__(self, connection: Connection, *, now: Callable[[], datetime]) -> None:
+        self.settings = settings_of(connection)
+        self._now = now
+        self._clients = Clients(self.settings, now=now)
+        registry = connection.registry
+        self.training = BedrockTraining(
+            self.settings, self._clients, registry=registry, base_models=self.base_models, now=now
+        )
+        self.artifacts = BedrockArtifacts(self._clients, now=now)
+        self.deployments = BedrockDeployments(self.settings, self._clients, registry=registry, now=now)
+        self.chat = BedrockChat(self._clients, now=now)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="deployment")
+
+    def check(self) -> Sequence[ConnectionCheck]:
+        checks = [_checked("bedrock", self._look, "check the credentials, and allow bedrock:List* and bedrock:Get*")]
+        if self.settings.fine_tuning:
+            remedy = "allow s3:PutObject and s3:DeleteObject below s3_uri, to these credentials and to role_arn"
+            checks.append(_checked("s3", self._probe_s3, remedy))
+        return checks
+
+    def base_models(self) -> Sequence[str]:
+        """Those that AWS says can be customized."""
+        return [str(model["modelId"]) for model in self._models() if "FINE_TUNING" in model["customizationsSupported"]]
+
+    def retires_on(self, base_model: str) -> date | None:
+        """The day on which the model reaches its end of life, if AWS has told."""
+        for model in self._models():
+            cycle: dict[str, Any] = model.get("modelLifecycle") or {}
+            ends: datetime | None = cycle.get("endOfLifeTime")
+            if model["modelId"] == base_model and ends is not None:
+                return ends.astimezone(UTC).date()
+        return None
+
+    def close(self) -> None:
+        self._clients.close()
+
+    def _models(self) -> Sequence[dict[str, Any]]:
+        with translated("list-models", now=self._now):
+            return self._clients.get("bedrock").list_foundation_models()["modelSummaries"]
+
+    def _look(self) -> str:
+        return f"{len(self.base_models())} models can be tuned, {len(self.deployments.list())} things serve"
+
+    def _probe_s3(self) -> str:
+        bucket, key = self.settings.bucket, "/".join(part for part in (self.settings.prefix, PROBE_KEY) if part)
+        s3 = self._clients.get("s3")
+        with translated("write-s3", now=self._now):
+            s3.put_object(Bucket=bucket, Key=key, Body=b"tenure")
+            s3.delete_object(Bucket=bucket, Key=key)
+        return f"wrote and deleted s3://{bucket}/{key}"
+
+
+def _checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
+    try:
+        return ConnectionCheck(name=name, passed=True, detail=look())
+    except ProviderError as error:
+        return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)

@@ -1,0 +1,248 @@
+"""Customization jobs: data to S3, the job by our own token, losses from the CSVs that it leaves.
+
+Bedrock knows a repeated request by its `clientRequestToken`; a job is looked for before it is made all the same, as
+a token is forgotten after a while. Lists carry no tags, so the job's name says whose it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from providers.bedrock.clients import Clients
+from providers.bedrock.data import Converted, converted
+from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, token_mark
+from providers.bedrock.settings import Settings
+from providers.errors import RejectedError
+from providers.ports import Artifact, Checkpoint, Estimate, JobOutcome, JobReport, MetricPoint, TrainingRequest
+
+PAGE = 1000
+PAGES_MAX = 1000
+FEW = 3
+COMMON = {"epochs": "epochCount", "batch_size": "batchSize", "learning_rate": "learningRate"}
+TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
+VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation_metrics.csv"
+_OUTCOMES: Mapping[str, JobOutcome] = {"Completed": "succeeded", "Failed": "failed", "Stopped": "cancelled"}
+
+
+class BedrockTraining:
+    """`providers.ports.Training`. A job's id is its ARN, its name ours, cut to Bedrock's 63 characters."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Clients,
+        *,
+        registry: str,
+        base_models: Callable[[], Sequence[str]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._registry = registry
+        self._base_models = base_models
+        self._now = now
+
+    def validate(self, request: TrainingRequest) -> None:
+        self._validated(request)
+
+    def estimate(self, request: TrainingRequest) -> Estimate:
+        self.validate(request)
+        epochs = request.hyperparameters.get("epochs", request.hyperparameters.get("epochCount"))
+        if epochs is None:
+            return Estimate(notes=("epochCount is left to the provider: tokens are unknown.",))
+        tokens = request.train.tokens
+        return Estimate(tokens=None if tokens is None else tokens * int(str(epochs)))
+
+    def submit(self, request: TrainingRequest) -> JobReport:
+        if there := self.find(name=request.name, token=request.token):
+            return there[0]
+        train, validation = self._validated(request)
+        name = aws_name(request.name)
+        job_name = f"{job_prefix(request.name)}-{token_mark(request.token)}"
+        tags = tags_of({**request.tags, "tenure_model": request.model, "tenure_token": request.token}, self._registry)
+        arguments: dict[str, Any] = {
+            "jobName": job_name,
+            "customModelName": name,
+            "roleArn": self._settings.role_arn,
+            "clientRequestToken": aws_token(request.token),
+            "baseModelIdentifier": request.base_model,
+            "customizationType": "FINE_TUNING",
+            "trainingDataConfig": {"s3Uri": self._uploaded(train)},
+            "outputDataConfig": {"s3Uri": f"s3://{self._settings.bucket}/{self._key('output', name)}"},
+            "hyperParameters": _own_names(request.hyperparameters),
+            "jobTags": tags,
+            "customModelTags": tags,
+        }
+        if validation is not None:
+            arguments["validationDataConfig"] = {"validators": [{"s3Uri": self._uploaded(validation)}]}
+        with translated("create-job", now=self._now, effect=True, token=request.token):
+            arn = str(self._clients.get("bedrock").create_model_customization_job(**arguments)["jobArn"])
+        report = self._get(arn)
+        return report or JobReport(id=arn, name=request.name, status="InProgress", outcome="running")
+
+    def find(self, *, name: str, token: str) -> Sequence[JobReport]:
+        """With a filtered list each: the job's name holds ours, cut, and the token's digest; the model's is ours."""
+        wanted, mark = aws_name(name), token_mark(token)
+        named = [job for job in self._listed(nameContains=job_prefix(name)) if job["customModelName"] == wanted]
+        marked = [job for job in self._listed(nameContains=mark) if str(job["jobName"]).endswith(mark)]
+        found = {str(job["jobArn"]): job for job in [*named, *marked]}
+        return [self._report(job) for job in sorted(found.values(), key=lambda job: job["creationTime"])]
+
+    def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
+        missing = set(ids)
+        found: dict[str, JobReport] = {}
+        if len(missing) > FEW:
+            for job in self._listed():
+                if job["jobArn"] in missing:
+                    found[job["jobArn"]] = self._report(job)
+        # A list may be cut short or stale: only the job's own 404 says that it is not there.
+        for arn in missing - found.keys():
+            if (report := self._get(arn)) is not None:
+                found[arn] = report
+        return found
+
+    def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
+        """Bedrock writes them when the job has ended."""
+        job = self._raw(id)
+        if job is None or job["status"] != "Completed":
+            return []
+        folder = f"{job['outputDataConfig']['s3Uri'].rstrip('/')}/model-customization-job-{id.rsplit('/', 1)[-1]}"
+        key = folder.removeprefix(f"s3://{self._settings.bucket}/")
+        points: dict[int, dict[str, float]] = {}
+        epochs: dict[int, float] = {}
+        for path, column, metric in (
+            (TRAINING_CSV, "training_loss", "train_loss"),
+            (VALIDATION_CSV, "validation_loss", "valid_loss"),
+        ):
+            for row in self._rows(f"{key}/{path}"):
+                step, value = int(row["step_number"]), float(row[column])
+                if math.isfinite(value):
+                    points.setdefault(step, {})[metric] = value
+                    epochs[step] = float(row.get("epoch_number") or 0)
+        return [
+            MetricPoint(step=step, metrics=points[step], epoch=epochs[step])
+            for step in sorted(points)
+            if step > after_step
+        ]
+
+    def checkpoints(self, id: str) -> Sequence[Checkpoint]:
+        """Bedrock keeps none that could be served."""
+        del id
+        return []
+
+    def cancel(self, id: str) -> None:
+        job = self._raw(id)
+        if job is None or job["status"] in _OUTCOMES or job["status"] == "Stopping":
+            return
+        with translated("cancel-job", now=self._now, effect=True):
+            self._clients.get("bedrock").stop_model_customization_job(jobIdentifier=id)
+
+    def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
+        job = self._raw(id)
+        if job is None:
+            return []
+        details: dict[str, Any] = job.get("statusDetails") or {}
+        told = [f"{name.removesuffix('Details')}: {detail['status']}" for name, detail in details.items()]
+        return [*told, *([str(job["failureMessage"])] if job.get("failureMessage") else [])][-lines:]
+
+    def _validated(self, request: TrainingRequest) -> tuple[Converted, Converted | None]:
+        faults = [] if self._settings.fine_tuning else ["this connection does not fine-tune (fine_tuning = false)"]
+        if request.code is not None:
+            faults.append("code: the provider runs its own trainer")
+        if request.method != "supervised":
+            faults.append(f"method {request.method!r} is not one of supervised")
+        train = converted(request.train, base_model=request.base_model)
+        faults += train.faults
+        validation = None
+        if request.validation is not None:
+            validation = converted(request.validation, base_model=request.base_model, rows_min=1)
+            faults += validation.faults
+            if both := len(train.rows & validation.rows):
+                faults.append(f"{both} rows stand in the training and in the validation set")
+        if not faults and request.base_model not in (known := self._base_models()):
+            faults.append(f"base model {request.base_model!r} is not one that can be tuned here: {', '.join(known)}")
+        if faults:
+            raise RejectedError("; ".join(faults), operation="validate-job")
+        return train, validation
+
+    def _uploaded(self, data: Converted) -> str:
+        """The object's URI; data that is there already is not sent again."""
+        key = self._key("data", f"{data.digest}.jsonl")
+        s3 = self._clients.get("s3")
+        try:
+            with translated("look-at-data", now=self._now):
+                s3.head_object(Bucket=self._settings.bucket, Key=key)
+        except RejectedError as error:
+            if not is_missing(error):
+                raise
+            with translated("upload", now=self._now):
+                s3.put_object(Bucket=self._settings.bucket, Key=key, Body=data.content)
+        return f"s3://{self._settings.bucket}/{key}"
+
+    def _key(self, *parts: str) -> str:
+        return "/".join(part for part in (self._settings.prefix, *parts) if part)
+
+    def _rows(self, key: str) -> list[dict[str, str]]:
+        try:
+            with translated("get-results", now=self._now):
+                body = self._clients.get("s3").get_object(Bucket=self._settings.bucket, Key=key)["Body"].read()
+        except RejectedError as error:
+            if is_missing(error):
+                return []
+            raise
+        return list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+
+    def _listed(self, **query: str) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = []
+        follow: dict[str, str] = {}
+        with translated("list-jobs", now=self._now):
+            for _ in range(PAGES_MAX):
+                page = self._clients.get("bedrock").list_model_customization_jobs(maxResults=PAGE, **query, **follow)
+                jobs += page["modelCustomizationJobSummaries"]
+                if not page.get("nextToken"):
+                    break
+                follow = {"nextToken": page["nextToken"]}
+        return jobs
+
+    def _get(self, arn: str) -> JobReport | None:
+        job = self._raw(arn)
+        return None if job is None else self._report(job)
+
+    def _raw(self, arn: str) -> dict[str, Any] | None:
+        try:
+            with translated("get-job", now=self._now):
+                return self._clients.get("bedrock").get_model_customization_job(jobIdentifier=arn)
+        except RejectedError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def _report(self, job: Mapping[str, Any]) -> JobReport:
+        """From a job or from a list's summary: the model's ARN has another key in each."""
+        status, ended = str(job["status"]), job.get("endTime")
+        outcome = _OUTCOMES.get(status, "running")
+        model = job.get("outputModelArn") or job.get("customModelArn")
+        base = str(job["baseModelArn"]).rsplit("/", 1)[-1]
+        failure = job.get("failureMessage") or "Bedrock does not say why; see the job"
+        figures: dict[str, float] = job.get("trainingMetrics") or {}
+        return JobReport(
+            id=str(job["jobArn"]),
+            name=str(job.get("outputModelName") or job["customModelName"]),
+            status=status,
+            outcome=outcome,
+            artifact=Artifact(id=str(model), base_model=base) if model and outcome == "succeeded" else None,
+            error=str(failure) if outcome == "failed" else None,
+            duration_s=(ended - job["creationTime"]).total_seconds() if ended else None,
+            metrics={"train_loss": figures["trainingLoss"]} if "trainingLoss" in figures else {},
+        )
+
+
+def _own_names(given: Mapping[str, object]) -> dict[str, str]:
+    """Bedrock's names, and every value as a text."""
+    return {COMMON.get(name, name): str(value) for name, value in given.items()}

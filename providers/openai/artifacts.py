@@ -1,0 +1,46 @@
+"""Tuned models that an OpenAI account has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from providers.openai.client import Client
+from providers.openai.errors import translated
+from providers.ports import Artifact
+
+
+class OpenAIArtifacts:
+    """`providers.ports.Artifacts`: ids as `ft:<base>:<organisation>:<suffix>:<id>`, checkpoints among them."""
+
+    def __init__(self, client: Client, *, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._now = now
+
+    def get(self, id: str) -> Artifact | None:
+        import openai
+
+        with translated("get-model", now=self._now):
+            try:
+                return _artifact(self._client.get().models.retrieve(id).id)
+            except openai.NotFoundError:
+                return None
+
+    def list(self) -> Sequence[Artifact]:
+        with translated("list-models", now=self._now):
+            return [_artifact(model.id) for model in self._client.get().models.list() if model.id.startswith("ft:")]
+
+    def delete(self, id: str) -> None:
+        import openai
+
+        with translated("delete-model", now=self._now, effect=True):
+            try:
+                self._client.get().models.delete(id)
+            except openai.NotFoundError:
+                return
+
+
+def _artifact(id: str) -> Artifact:
+    parts = id.split(":")
+    base = parts[1] if parts[0] == "ft" and len(parts) > 1 else None
+    return Artifact(id=id, base_model=base, kind="checkpoint" if ":ckpt-step-" in id else "model")

@@ -1,0 +1,100 @@
+"""The openai SDK's errors in the registry's three kinds of answer; Azure's data plane speaks through the same SDK."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from providers.errors import (
+    ChatError,
+    OutcomeUnknownError,
+    ProviderError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from providers.waits import retry_after_s
+
+if TYPE_CHECKING:
+    import openai
+
+QUOTA_CODES = frozenset({"insufficient_quota", "quotaExceeded", "billing_hard_limit_reached"})
+"""429s that do not go away by waiting."""
+_TIMED_OUT = 408
+_THROTTLED = 429
+_BROKEN = 500
+_UNAUTHORIZED = frozenset({401, 403})
+
+
+@contextlib.contextmanager
+def translated(
+    operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
+) -> Generator[None, None, None]:
+    """`effect`: the call changes something, so that a lost answer is an unknown outcome; a read is just repeated."""
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as exc:
+        raise _of_status(exc, operation, now=now, effect=effect, token=token) from exc
+    except (openai.APIConnectionError, openai.APIResponseValidationError) as exc:
+        raise _of_connection(exc, operation, effect=effect, token=token) from exc
+    except ValueError as exc:  # an answer that was cut off is no JSON
+        raise _lost(f"the answer cannot be read: {exc}", operation, effect=effect, token=token) from exc
+
+
+@contextlib.contextmanager
+def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, None]:
+    """Statuses are handed through with their bodies; without an answer it is as for every other call."""
+    import openai
+
+    with translated("chat", now=now, effect=True):
+        try:
+            yield
+        except openai.APIStatusError as exc:
+            body: object = exc.body
+            with contextlib.suppress(ValueError):
+                body = exc.response.json()
+            raise ChatError(exc.message, status=exc.status_code, body=body, code=_code(exc)) from exc
+
+
+def _of_status(
+    exc: openai.APIStatusError, operation: str, *, now: Callable[[], datetime], effect: bool, token: str | None
+) -> ProviderError:
+    code, status, request_id = _code(exc), exc.status_code, exc.request_id
+    if status in _UNAUTHORIZED:
+        return UnauthorizedError(exc.message, operation=operation, code=code, request_id=request_id)
+    if status == _THROTTLED and code not in QUOTA_CODES:
+        wait_s = retry_after_s(exc.response.headers, now=now())
+        return UnavailableError(
+            exc.message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id
+        )
+    if status >= _BROKEN or status == _TIMED_OUT:
+        if effect:
+            return OutcomeUnknownError(exc.message, operation=operation, token=token, code=code or str(status))
+        wait_s = retry_after_s(exc.response.headers, now=now())
+        return UnavailableError(
+            exc.message, operation=operation, retry_after_s=wait_s, code=code or str(status), request_id=request_id
+        )
+    return RejectedError(exc.message, operation=operation, code=code, request_id=request_id)
+
+
+def _of_connection(exc: openai.APIError, operation: str, *, effect: bool, token: str | None) -> ProviderError:
+    import httpx2
+
+    cause = exc.__cause__
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return UnavailableError(f"no connection: {cause}", operation=operation)
+    return _lost(f"the answer was lost: {cause or exc.message}", operation, effect=effect, token=token)
+
+
+def _lost(message: str, operation: str, *, effect: bool, token: str | None) -> ProviderError:
+    if effect:
+        return OutcomeUnknownError(message, operation=operation, token=token)
+    return UnavailableError(message, operation=operation)
+
+
+def _code(exc: openai.APIStatusError) -> str | None:
+    return None if exc.code is None else str(exc.code)

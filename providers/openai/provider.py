@@ -1,0 +1,68 @@
+"""One OpenAI connection, opened: its settings, and the parts that work with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+
+from providers.errors import ProviderError
+from providers.openai.artifacts import OpenAIArtifacts
+from providers.openai.chat import CloudChat
+from providers.openai.client import client_of
+from providers.openai.deployments import NoDeployments
+from providers.openai.errors import translated
+from providers.openai.settings import settings_of
+from providers.openai.training import CloudTraining, Dialect
+from providers.ports import Capabilities, Connection, ConnectionCheck
+
+
+class OpenAIProvider:
+    """`providers.ports.Provider` for an OpenAI account, or for what speaks as one."""
+
+    def __init__(self, connection: Connection, *, now: Callable[[], datetime]) -> None:
+        self.settings = settings_of(connection)
+        self._now = now
+        self._client = client_of(self.settings)
+        self.training = CloudTraining(
+            self._client, Dialect(fine_tuning=self.settings.fine_tuning), base_models=self.base_models, now=now
+        )
+        self.artifacts = OpenAIArtifacts(self._client, now=now)
+        self.deployments = NoDeployments()
+        self.chat = CloudChat(self._client, lambda target: target.artifact.id, now=now)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="none", checkpoints=True, pause=True)
+
+    def check(self) -> Sequence[ConnectionCheck]:
+        checks = [self._checked("models", self.base_models, "models to call")]
+        if self.settings.fine_tuning and checks[0].passed:
+            checks.append(self._checked("fine-tuning", self._jobs, "fine-tuning jobs seen"))
+        return checks
+
+    def base_models(self) -> Sequence[str]:
+        """Every model of the account: OpenAI does not tell which can be tuned, and a tuned one can be tuned again."""
+        with translated("list-models", now=self._now):
+            return [model.id for model in self._client.get().models.list()]
+
+    def retires_on(self, base_model: str) -> date | None:
+        """The day on which OpenAI shuts the model down, if it has told."""
+        with translated("list-models", now=self._now):
+            dates = {model.id: model.shutdown_date for model in self._client.get().models.list()}
+        told = dates.get(base_model)
+        return date.fromisoformat(told[:10]) if told else None
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _jobs(self) -> Sequence[str]:
+        with translated("list-jobs", now=self._now):
+            return [job.id for job in self._client.get().fine_tuning.jobs.list(limit=1).data]
+
+    def _checked(self, name: str, look: Callable[[], Sequence[str]], what: str) -> ConnectionCheck:
+        try:
+            found = look()
+        except ProviderError as error:
+            remedy = f"check {self.settings.api_key_env} and what its key may do, and that the endpoint can be reached"
+            return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)
+        return ConnectionCheck(name=name, passed=True, detail=f"{len(found)} {what}")

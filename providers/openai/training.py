@@ -1,0 +1,309 @@
+"""Fine-tuning jobs through the openai SDK, at OpenAI and at Azure OpenAI's data plane.
+
+A job bears our name and token in its metadata. It is looked for before it is made, because neither provider knows two
+requests for the same one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from providers.errors import RejectedError, UnavailableError
+from providers.openai import hyperparameters
+from providers.openai.client import Client
+from providers.openai.data import Converted, converted, faults_of
+from providers.openai.errors import translated
+from providers.ports import (
+    Artifact,
+    Checkpoint,
+    Estimate,
+    JobOutcome,
+    JobReport,
+    MetricPoint,
+    TrainingRequest,
+)
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
+
+PAGE = 100
+PAGES_MAX = 1000
+FEW = 3
+"""So many jobs are asked for one by one: cheaper than a page."""
+SUFFIX_MAX = 64
+NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
+FILE_WAIT_S = 2.0
+_OUTCOMES: Mapping[str, JobOutcome] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What differs between the two providers of this API.
+
+    `files_first`: a job may name a file only once it is processed. `filters`: job lists can be filtered by metadata.
+    """
+
+    fine_tuning: bool
+    files_first: bool = False
+    filters: bool = True
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class CloudTraining:
+    """`providers.ports.Training`. `base_models` tells what can be tuned, with one call."""
+
+    def __init__(
+        self,
+        client: Client,
+        dialect: Dialect,
+        *,
+        base_models: Callable[[], Sequence[str]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._dialect = dialect
+        self._base_models = base_models
+        self._now = now
+
+    def validate(self, request: TrainingRequest) -> None:
+        self._validated(request)
+
+    def estimate(self, request: TrainingRequest) -> Estimate:
+        self.validate(request)
+        named = hyperparameters.own_names(request.hyperparameters)
+        epochs, batch = _whole(named.get("n_epochs")), _whole(named.get("batch_size"))
+        tokens = request.train.tokens
+        return Estimate(
+            tokens=tokens * epochs if tokens is not None and epochs is not None else None,
+            steps=math.ceil(request.train.rows / batch) * epochs if batch is not None and epochs is not None else None,
+            notes=() if epochs is not None else ("n_epochs is left to the provider: tokens are unknown.",),
+        )
+
+    def submit(self, request: TrainingRequest) -> JobReport:
+        if there := self.find(name=request.name, token=request.token):
+            return there[0]
+        train, validation = self._validated(request)
+        arguments: dict[str, Any] = {
+            "model": request.base_model,
+            "training_file": self._uploaded(train),
+            "suffix": request.name[:SUFFIX_MAX],
+            "metadata": {NAME_KEY: request.name, TOKEN_KEY: request.token, MODEL_KEY: request.model},
+            "method": hyperparameters.method_of(request.hyperparameters, request.method),
+            "extra_body": dict(self._dialect.extra) or None,
+        }
+        if validation is not None:
+            arguments["validation_file"] = self._uploaded(validation)
+        if "seed" in request.hyperparameters:
+            arguments["seed"] = request.hyperparameters["seed"]
+        with translated("create-job", now=self._now, effect=True, token=request.token):
+            return _report(self._client.get().fine_tuning.jobs.create(**arguments))
+
+    def find(self, *, name: str, token: str) -> Sequence[JobReport]:
+        if self._dialect.filters:
+            jobs = [*self._filtered(NAME_KEY, name), *self._filtered(TOKEN_KEY, token)]
+        else:
+            jobs = self._listed({}, until=lambda _: False)
+        ours = {job.id: job for job in jobs if _is_ours(job, name, token)}
+        return [_report(job) for job in sorted(ours.values(), key=lambda job: job.created_at)]
+
+    def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
+        missing = set(ids)
+        found: dict[str, JobReport] = {}
+        if len(missing) > FEW:
+            pages = 2 * math.ceil(len(missing) / PAGE) + 1
+            for job in self._listed({}, until=lambda seen: missing <= seen, pages=pages):
+                if job.id in missing:
+                    found[job.id] = _report(job)
+        # A list may be cut short or stale: only the job's own 404 says that it is not there.
+        for one in missing - found.keys():
+            if (job := self._get(one)) is not None:
+                found[one] = _report(job)
+        return found
+
+    def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
+        job = self._get(id)
+        if job is None:
+            return []
+        points = (
+            self._results(job) if job.status in _OUTCOMES and job.result_files else self._event_points(id, after_step)
+        )
+        return [points[step] for step in sorted(points) if step > after_step]
+
+    def checkpoints(self, id: str) -> Sequence[Checkpoint]:
+        if (job := self._get(id)) is None:
+            return []
+        with translated("list-checkpoints", now=self._now):
+            listed = list(self._client.get().fine_tuning.jobs.checkpoints.list(id, limit=PAGE))
+        return [
+            Checkpoint(
+                step=one.step_number,
+                artifact=Artifact(id=one.fine_tuned_model_checkpoint, base_model=job.model, kind="checkpoint"),
+                metrics=_figures(one.metrics.to_dict()),
+            )
+            for one in sorted(listed, key=lambda one: one.step_number)
+        ]
+
+    def cancel(self, id: str) -> None:
+        job = self._get(id)
+        if job is None or job.status in _OUTCOMES:
+            return
+        with translated("cancel-job", now=self._now, effect=True):
+            self._client.get().fine_tuning.jobs.cancel(id)
+
+    def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
+        if self._get(id) is None:
+            return []
+        with translated("list-events", now=self._now):
+            page = self._client.get().fine_tuning.jobs.list_events(id, limit=min(lines, PAGE))
+        return [event.message for event in reversed(page.data)]
+
+    def _validated(self, request: TrainingRequest) -> tuple[Converted, Converted | None]:
+        faults = [] if self._dialect.fine_tuning else ["this connection does not fine-tune (fine_tuning = false)"]
+        if request.code is not None:
+            faults.append("code: the provider runs its own trainer")
+        faults += hyperparameters.faults_of(request.hyperparameters, request.method)
+        train = converted(request.train, method=request.method)
+        validation = converted(request.validation, method=request.method) if request.validation else None
+        faults += faults_of(train, validation)
+        if not faults and request.base_model not in (known := self._base_models()):
+            faults.append(f"base model {request.base_model!r} is not one that can be tuned here: {', '.join(known)}")
+        if faults:
+            raise RejectedError("; ".join(faults), operation="validate-job")
+        return train, validation
+
+    def _uploaded(self, data: Converted) -> str:
+        """The file's id; data that is there already is not sent again."""
+        client = self._client.get()
+        with translated("list-files", now=self._now):
+            there = next(
+                (
+                    file
+                    for file in client.files.list(purpose="fine-tune")
+                    if file.filename == data.name and _usable(file.status)
+                ),
+                None,
+            )
+        if there is None:
+            # An upload whose answer is lost leaves a file that the next attempt finds, and costs nothing.
+            with translated("upload", now=self._now):
+                there = client.files.create(file=(data.name, data.content), purpose="fine-tune")
+        if self._dialect.files_first and str(there.status) != "processed":
+            raise UnavailableError(
+                f"the provider is still reading {data.name}", operation="upload", retry_after_s=FILE_WAIT_S
+            )
+        return there.id
+
+    def _filtered(self, key: str, value: str) -> list[FineTuningJob]:
+        return self._listed({f"metadata[{key}]": value}, until=lambda _: False)
+
+    def _listed(
+        self, query: Mapping[str, str], *, until: Callable[[set[str]], bool], pages: int = PAGES_MAX
+    ) -> list[FineTuningJob]:
+        """Newest first, page by page, until the ids seen are enough."""
+        jobs: list[FineTuningJob] = []
+        seen: set[str] = set()
+        with translated("list-jobs", now=self._now):
+            page = self._client.get().fine_tuning.jobs.list(limit=PAGE, extra_query=dict(query))
+            for _ in range(pages):
+                jobs += page.data
+                seen.update(job.id for job in page.data)
+                if until(seen) or not page.has_next_page():
+                    break
+                page = page.get_next_page()
+        return jobs
+
+    def _get(self, id: str) -> FineTuningJob | None:
+        import openai
+
+        with translated("get-job", now=self._now):
+            try:
+                return self._client.get().fine_tuning.jobs.retrieve(id)
+            except openai.NotFoundError:
+                return None
+
+    def _results(self, job: FineTuningJob) -> dict[int, MetricPoint]:
+        with translated("get-results", now=self._now):
+            text = self._client.get().files.content(job.result_files[0]).text
+        rows = [_figures(row) for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))]
+        return {step: point for row in rows if (point := _point(row)) is not None for step in [point.step]}
+
+    def _event_points(self, id: str, after_step: int) -> dict[int, MetricPoint]:
+        points: dict[int, MetricPoint] = {}
+        with translated("list-events", now=self._now):
+            page = self._client.get().fine_tuning.jobs.list_events(id, limit=PAGE)
+            for _ in range(PAGES_MAX):
+                figures = [_figures(cast("dict[str, object]", event.data or {})) for event in page.data]
+                found = [point for one in figures if (point := _point(one)) is not None]
+                points |= {point.step: point for point in found}
+                if any(point.step <= after_step for point in found) or not page.has_next_page():
+                    break
+                page = page.get_next_page()
+        return points
+
+
+def _report(job: FineTuningJob) -> JobReport:
+    status = str(job.status)
+    outcome = _OUTCOMES.get(status, "running")
+    error = job.error
+    done = job.fine_tuned_model if outcome == "succeeded" else None
+    return JobReport(
+        id=job.id,
+        name=(job.metadata or {}).get(NAME_KEY, job.id),
+        status=status,
+        outcome=outcome,
+        artifact=Artifact(id=done, base_model=job.model) if done else None,
+        error=f"{error.message} ({error.code})" if error is not None and outcome == "failed" else None,
+        estimated_finish_at=_moment(job.estimated_finish),
+        trained_tokens=job.trained_tokens,
+        duration_s=float(job.finished_at - job.created_at) if job.finished_at else None,
+    )
+
+
+def _is_ours(job: FineTuningJob, name: str, token: str) -> bool:
+    metadata = job.metadata or {}
+    return metadata.get(NAME_KEY) == name or metadata.get(TOKEN_KEY) == token
+
+
+def _usable(status: str) -> bool:
+    return status not in {"error", "deleted", "deleting"}
+
+
+def _figures(row: Mapping[str, object]) -> dict[str, float]:
+    """Numbers by name, in OpenAI's spelling: Azure writes `validation_` where OpenAI writes `valid_`."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        number = _number(value)
+        if number is not None and math.isfinite(number):
+            found[name.replace("validation_", "valid_")] = number
+    return found
+
+
+def _point(figures: Mapping[str, float]) -> MetricPoint | None:
+    if "step" not in figures:
+        return None
+    metrics = {name: value for name, value in figures.items() if name != "step"}
+    return MetricPoint(step=int(figures["step"]), metrics=metrics) if metrics else None
+
+
+def _number(value: object) -> float | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _moment(stamp: int | None) -> datetime | None:
+    return None if not stamp else datetime.fromtimestamp(stamp, UTC)

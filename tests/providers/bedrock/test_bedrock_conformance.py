@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.providers.cloud_harness import CloudHarness
+from tests.providers.conformance import Harness, ProviderConformance
+
+
+class TestProvisioned(ProviderConformance):
+    @pytest.fixture
+    def harness(self, harness: CloudHarness) -> Harness:
+        return harness
+
+
+class TestOnDemand(ProviderConformance):
+    @pytest.fixture
+    def harness(self, harness: CloudHarness) -> Harness:
+        harness.set(serving="on-demand")
+        return harness
