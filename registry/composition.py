@@ -22,7 +22,12 @@ from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
 from registry.reconciler import Reconciler
 
-FACTORIES: Mapping[str, str] = {"huggingface": "providers.huggingface"}
+FACTORIES: Mapping[str, str] = {
+    "huggingface": "providers.huggingface",
+    "openai": "providers.openai",
+    "azure-openai": "providers.azure",
+    "bedrock": "providers.bedrock",
+}
 """Provider -> the module whose `connect` opens it, imported when the first connection of its kind is opened."""
 
 EXTRAS: Mapping[str, str] = {"huggingface": "local", "azure-openai": "azure"}
