@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ from training.spec import validate_spec
 SUCCEEDED, FAILED, WRONG_SPEC, CANCELLED = range(4)
 PARTIAL_FOLDER: Final = ".model.partial"
 LOCK_FILE: Final = ".lock"
+LOCK_TRIES: Final = 50
+LOCK_PAUSE_S: Final = 0.2
 
 
 class CancelledError(BaseException):
@@ -224,12 +227,20 @@ def _supervise(spec_path: Path, out: Path, workers: int, reporter: Reporter) -> 
 
 @contextlib.contextmanager
 def _lock(out: Path) -> Generator[int | None]:
-    """One run per folder. The kernel lets go of the lock when its process dies, however it dies."""
+    """One run per folder. The kernel lets go of the lock when its process dies, however it dies, but only after it has
+    taken back the memory: a run that is started right after a SIGKILL waits for that. Raises BlockingIOError.
+    """
     if PID_VARIABLE in os.environ:
         yield None
         return
     with (out / LOCK_FILE).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(LOCK_TRIES - 1):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield file.fileno()
 
 

@@ -121,7 +121,23 @@ def test_every_fault_of_a_spec_is_in_its_status(runs: Runs) -> None:
     assert status_of(runs) == ("failed", "max_steps: 0 is below 1; bogus: unknown hyperparameter")
 
 
-def test_a_folder_has_one_run_at_a_time(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_waits_for_the_lock_of_one_that_is_just_dying(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.out.mkdir()
+    with (runs.out / program.LOCK_FILE).open("w") as dying:
+        fcntl.flock(dying, fcntl.LOCK_EX)
+
+        def dies(seconds: float) -> None:
+            fcntl.flock(dying, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(program.time, "sleep", dies)
+        assert runs.run(base_model="/nowhere") == 1
+    assert status_of(runs) == ("failed", "the base model /nowhere is not a folder")
+
+
+def test_a_folder_has_one_run_at_a_time(
+    runs: Runs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "LOCK_PAUSE_S", 0.0)
     runs.out.mkdir()
     with (runs.out / program.LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
