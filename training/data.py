@@ -3,12 +3,15 @@
 We tokenise here, and not in TRL, for one reason: laying a batch end to end (`padding_free`) is what makes rows of
 different length fast, and TRL refuses it together with `max_length` unless the rows are cut already.
 
-How the default was chosen. SmolLM2-135M, LoRA on all linear layers, fp32, two CPU cores, batches of 8 rows of 16 to 256
-and 16 to 512 tokens (log-uniform), non-padding tokens/s of the same rows in the same order (`benchmarks/training.py`):
+How the default was chosen. SmolLM2-135M, LoRA r=8 on q_proj and v_proj, fp32, two shared CPU cores, batches of 8 rows
+of random length (log-uniform), non-padding tokens/s, one run of 4 steps each (10 for the last line); repeat it with
+`benchmarks/training.py`:
 
-    16 to 256: padded 63, bf16 autocast 80, padding_free 128     16 to 512: padded 36, padding_free 119
+    16 to 256 tokens, same batches: padded 63, with bf16 autocast 80, padding_free 128
+    16 to 256 tokens, other batches: grouped by length 106, grouped and padding_free 86, packed (bfd) 98 to 106
+    16 to 512 tokens, same batches: padded 36, padding_free 119
 
-Padding-free trains on the same batches as padding and gives the same loss, to the last digit. Grouping by length
+Padding-free trains on the same batches as padding and gave the same loss in both tries, to the last digit. Grouping by length
 changes the order of the rows, and packing the number of rows in a step; both remain for the user to ask for. Without
 FlashAttention a batch laid end to end pays attention over all of itself, so with long rows of about equal length
 padding is less work; `padding_free_pays` counts which.
