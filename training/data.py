@@ -11,8 +11,8 @@ of random length (log-uniform), non-padding tokens/s, one run of 4 steps each (1
     16 to 256 tokens, other batches: grouped by length 106, grouped and padding_free 86, packed (bfd) 98 to 106
     16 to 512 tokens, same batches: padded 36, padding_free 119
 
-Padding-free trains on the same batches as padding and gave the same loss in both tries, to the last digit. Grouping by length
-changes the order of the rows, and packing the number of rows in a step; both remain for the user to ask for. Without
+Padding-free trains on the same batches as padding and gave the same loss in both tries, to the last digit. Grouping by
+length changes the order of the rows, and packing the number of rows in a step; both remain for the user to ask for. Without
 FlashAttention a batch laid end to end pays attention over all of itself, so with long rows of about equal length
 padding is less work; `padding_free_pays` counts which.
 """
