@@ -26,9 +26,8 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
     """
     import registry
 
-    _keep_logging_quiet()
     try:
-        with registry.open(background=background) as tenure:
+        with _quiet_logging(), ctrl_c(), registry.open(background=background) as tenure:
             yield tenure
     except KeyboardInterrupt as exc:
         raise StoppedError(interrupted) from exc
@@ -44,13 +43,32 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
     return steps
 
 
-def _keep_logging_quiet() -> None:
+@contextmanager
+def ctrl_c() -> Generator[None]:
+    """KeyboardInterrupt also where DuckDB makes a RuntimeError of it, which it does in the midst of a query."""
+    try:
+        yield
+    except RuntimeError as exc:
+        if str(exc) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from exc
+
+
+@contextmanager
+def _quiet_logging() -> Generator[None]:
     """What the reconciler logs, commands tell in their own words; TENURE_DEBUG=1 shows both."""
     import logging
 
-    if os.environ.get("TENURE_DEBUG", "") in {"", "0"}:
-        logging.getLogger("tenure").addHandler(logging.NullHandler())
-        logging.getLogger("tenure").propagate = False
+    logger = logging.getLogger("tenure")
+    before = logger.propagate
+    nowhere = logging.NullHandler()
+    logger.addHandler(nowhere)
+    logger.propagate = before and os.environ.get("TENURE_DEBUG", "") not in {"", "0"}
+    try:
+        yield
+    finally:
+        logger.removeHandler(nowhere)
+        logger.propagate = before
 
 
 def note(text: str) -> None:

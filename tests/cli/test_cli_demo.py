@@ -63,19 +63,14 @@ def test_the_demo_lives_a_whole_life_and_says_which_commands_do_the_same(
     assert running(local.tenure) == ["support-bot@1"]
 
 
-def test_said_again_the_demo_takes_what_it_has_trained(local: Local) -> None:
+def test_said_again_the_demo_takes_what_it_has_trained_and_makes_anew_what_was_deleted(local: Local) -> None:
     perform()
     perform()
-
     assert sorted(states(local.tenure)) == ["support-bot-before@1", "support-bot@1", "support-bot@2"]
     assert running(local.tenure) == ["support-bot@1"]
 
-
-def test_a_version_that_was_deleted_meanwhile_is_made_anew(local: Local) -> None:
-    perform()
     local.tenure("delete", "support-bot@2")
     perform()
-
     assert states(local.tenure)["support-bot@3"] == "retired"
 
 
@@ -146,7 +141,7 @@ def test_a_signal_while_it_trains_leaves_no_process(local: Local, home: Path, en
         assert any("support-bot@1: training" in line for line in told)
         process.send_signal(ending)
         rest = "".join(told)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 130, rest
     assert "Nothing of it is left running" in rest
     assert states(local.tenure)["support-bot@1"] == "cancelled"
     pids = [int(file.read_text()) for file in home.rglob(PID_FILE)]

@@ -148,6 +148,46 @@ def test_aborting_a_prompt_is_an_interruption(tenure: Run, monkeypatch: pytest.M
     assert tenure("models").code == 130
 
 
+def test_an_interrupted_query_is_an_interruption(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry.embedded import Tenure
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(Tenure, "models", interrupted)
+    answer = tenure("models")
+    assert (answer.code, answer.err) == (130, "interrupted: Nothing was changed.\n")
+
+
+def test_another_runtime_error_is_still_a_bug(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry.embedded import Tenure
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Tenure, "models", broken)
+    assert tenure("models").code == 1
+
+
+def test_a_step_that_failed_is_noted(tenure: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry.application.views import StepView
+    from registry.embedded import Tenure
+
+    def reconcile(*_: object, **__: object) -> list[StepView]:
+        return [
+            StepView(action="poll job", subject="m@1", why="", outcome="failed", detail="no route"),
+            StepView(action="create deployment", subject="dep_1", why="", outcome="failed"),
+        ]
+
+    monkeypatch.setattr(Tenure, "reconcile", reconcile)
+    file = tmp_path / "tenure.toml"
+    file.write_text("[models.support-bot.policy]\napprovals = 1\n")
+    answer = tenure("apply", str(file))
+    assert answer.code == 0
+    assert "note: could not poll job m@1 yet: no route\nnote: could not create deployment dep_1 yet\n" in answer.err
+    assert tenure("reconcile").code == 5
+
+
 def test_a_reader_that_leaves_early_is_no_error(home: Path) -> None:
     program = "import sys; from registry.cli import main; sys.exit(main())"
     shell = f"exec 3>&1; {{ '{sys.executable}' -c '{program}' --help; echo $? >&3; }} | true"
