@@ -12,7 +12,7 @@ of random length (log-uniform), non-padding tokens/s, one run of 4 steps each (1
     16 to 512 tokens, same batches: padded 36, padding_free 119
 
 Padding-free trains on the same batches as padding and gave the same loss in both tries, to the last digit. Grouping by
-length changes the order of the rows, and packing the number of rows in a step; both remain for the user to ask for. Without
+length changes the order of the rows, and packing the number of rows in a step; both are there to be asked for. Without
 FlashAttention a batch laid end to end pays attention over all of itself, so with long rows of about equal length
 padding is less work; `padding_free_pays` counts which.
 """
