@@ -68,7 +68,9 @@ class Request:
     metrics: Sequence[MetricRow] = ()
     job: Callable[[], object] | None = None
     """Run by the writer instead, alone, with nothing in flight."""
-    done: Callable[[], object] = lambda: None
+    wake: Callable[[], object] = lambda: None
+    wake_next: Callable[[], object] | None = None
+    settled: bool = False
     answer: Any = None
     error: BaseException | None = None
 

@@ -108,11 +108,7 @@ def event_of(row: Row) -> Event:
     try:
         payload = decode(row[4], row[5], data)
     except (TypeError, ValueError, ArithmeticError) as exc:
-        raise CorruptLogError(
-            f"event {row[0]} ({row[4]}) cannot be read: {exc}",
-            position=row[0],
-            hint="it was written by something else than this program; `tenure log verify` says whether it was changed",
-        ) from exc
+        raise unreadable(row[0], row[4], exc) from exc
     return Event(
         position=row[0],
         stream=row[1],
@@ -128,6 +124,14 @@ def event_of(row: Row) -> Event:
         payload=payload,
         data=data,
         hash=row[12],
+    )
+
+
+def unreadable(position: int, type: str, exc: Exception) -> CorruptLogError:
+    return CorruptLogError(
+        f"event {position} ({type}) cannot be read: {exc}",
+        position=position,
+        hint="it was written by something else than this program; `tenure log verify` says whether it was changed",
     )
 
 

@@ -23,7 +23,7 @@ from registry.domain.states import (
     State,
     VersionState,
 )
-from registry.store.values import canonical_text, decoder, fields_of, naive_utc
+from registry.store.values import canonical_text, decoder, defaults_of, naive_utc, told_fields_of
 
 S = TypeVar("S", bound=State)
 
@@ -161,7 +161,8 @@ def empty_state(stream: str) -> State | None:
 
 
 def document(state: State) -> str:
-    return canonical_text(fields_of(state))
+    """What a state says beyond its defaults; which those are is part of the fingerprint."""
+    return canonical_text(told_fields_of(state))
 
 
 def from_document(kind: str, text: str) -> State:
@@ -173,12 +174,16 @@ def copy_of(state: S) -> S:
     return copy.copy(state)
 
 
+def _told_defaults(model: ReadModel) -> list[str]:
+    return ["" if default is dataclasses.MISSING else repr(default) for default in defaults_of(model.state)]
+
+
 def fingerprint() -> str:
     """Changes with what a document holds: read models of an older release are rebuilt, and never half understood."""
     shape: Sequence[object] = [
         FOLDING,
         *(
-            [kind, [(field.name, str(field.type)) for field in dataclasses.fields(model.state)]]
+            [kind, [(field.name, str(field.type)) for field in dataclasses.fields(model.state)], _told_defaults(model)]
             for kind, model in READ_MODELS.items()
         ),
     ]

@@ -51,6 +51,31 @@ class Reads:
 
     def events(self, streams: Sequence[str] | None, *, after: int, until: int, limit: int | None) -> Iterator[Event]:
         """In order, a chunk in memory at a time; `streams` None: all."""
+        if streams is not None and len(streams) == 1:
+            rows = self._beginning(streams[0], after, until)
+            for row in rows if limit is None else rows[: max(limit, 0)]:
+                yield event_of(row)
+            whole = rows[-1][2] < EVENTS_PER_CHUNK if rows else after == 0
+            if whole or (limit is not None and limit <= len(rows)):
+                return
+            after = rows[-1][0] if rows else after
+            limit = None if limit is None else limit - len(rows)
+        yield from self._chunks(streams, after, until, limit)
+
+    def _beginning(self, stream: str, after: int, until: int) -> Rows:
+        """A stream's first events, of those in the bounds.
+
+        Bounded by the stream's version and sorted here: ORDER BY with LIMIT makes DuckDB look rows up twice, 2.7 ms
+        against 1.0 ms for the 20 events of a version among a million.
+        """
+        rows = self._database.query(
+            f"{_EVENTS} WHERE stream = ? AND stream_version <= {EVENTS_PER_CHUNK} AND position > ? AND position <= ?",
+            [stream, after, until],
+        )
+        rows.sort()
+        return rows
+
+    def _chunks(self, streams: Sequence[str] | None, after: int, until: int, limit: int | None) -> Iterator[Event]:
         left = limit
         while after < until and (left is None or left > 0):
             size = EVENTS_PER_CHUNK if left is None else min(left, EVENTS_PER_CHUNK)
@@ -107,12 +132,12 @@ class Reads:
             last, model, n = place_from(query.after, query.order)
             where.append(f"({value} > ? OR ({value} = ? AND (model > ? OR (model = ? AND {number} > ?))))")
             parameters.extend((last, last, model, model, n))
-        found, order = f"FROM version{_all(where)}", f"ORDER BY {_SORTED[query.order]}"
-        if query.limit is not None:
-            # A page's documents are read after it was found: 1.6 ms instead of 45 ms among 100,000 versions.
-            page = f"SELECT rowid {found} {order} LIMIT {int(query.limit) + 1}"
-            found = f"FROM version WHERE rowid IN ({page})"
-        sql = f"SELECT doc {found} {order}"
+        order = _SORTED[query.order]
+        if query.limit is None:
+            sql = f"SELECT doc FROM version{_all(where)} ORDER BY {order}"  # noqa: S608 -- see `_SORTED`
+        else:
+            sql = _page(value, _all(where), order, int(query.limit) + 1)
+            parameters = [*parameters, *parameters]
         rows = self._database.query(sql, parameters)
         return page_of([cast("VersionState", from_document("version", doc)) for (doc,) in rows], query)
 
@@ -196,6 +221,21 @@ def _streams_in(streams: Sequence[str]) -> tuple[str, list[Any]]:
     if len(streams) <= STREAMS_PER_LIST:
         return f"stream IN ({', '.join('?' * len(streams))})", list(streams)
     return "stream IN (SELECT unnest(?::VARCHAR[]))", [list(streams)]
+
+
+def _page(value: str, where: str, order: str, count: int) -> str:
+    """The first rows of an order; documents are read last, for the rows of the page alone.
+
+    A bound comes first: the largest of the smallest values of the `count` best blocks of 128 rows, which `count` rows
+    reach. DuckDB's own top-n replaces its heap with every row that comes in the wrong order, 9 ms among 100,000 rows.
+    """
+    return (
+        f"WITH best AS (SELECT min({value}) AS v FROM version{where} GROUP BY rowid >> 7 ORDER BY v LIMIT {count}), "  # noqa: S608
+        f"bound AS (SELECT CASE WHEN count(*) = {count} THEN max(v) ELSE 'infinity'::DOUBLE END AS v FROM best), "
+        f"page AS (SELECT rowid AS r FROM version{where or ' WHERE true'} AND {value} <= (SELECT v FROM bound) "
+        f"ORDER BY {order} LIMIT {count}) "
+        f"SELECT doc FROM version WHERE rowid IN (SELECT r FROM page) ORDER BY {order}"
+    )
 
 
 def _where(**equal: object) -> tuple[list[str], list[object]]:
