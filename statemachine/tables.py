@@ -67,7 +67,7 @@ DEPLOYMENT = Lifecycle(
         "failed": "it will not serve; still deleted and verified, because it can be billed",
         "lost": "gone outside our hands",
     },
-    entries={"requested": "deploy", "serving": "attach"},
+    entries={"requested": "deploy", "serving": "attach, or found"},
     moves=(
         Move("accept", ("requested",), "provisioning", "the provider has it"),
         Move("serve", ("provisioning",), "serving", "it answered a probe"),
@@ -80,5 +80,6 @@ DEPLOYMENT = Lifecycle(
             "by hand or by policy",
         ),
         Move("confirm", ("deleting",), "deleted", "absent in repeated reads"),
+        Move("reappear", ("deleted", "lost"), "deleting", "a read shows it again: it is deleted again"),
     ),
 )

@@ -14,6 +14,7 @@ from registry.domain.ids import VersionRef
 from registry.domain.states import (
     ConnectionState,
     DeploymentState,
+    Foreign,
     ModelState,
     RegistryState,
     State,
@@ -70,6 +71,10 @@ def _prices_changed(state: RegistryState, payload: ev.PricesChanged, _event: Eve
     state.prices = payload.prices
 
 
+def _default_policy_changed(state: RegistryState, payload: ev.DefaultPolicyChanged, _event: Event) -> None:
+    state.policy = payload.policy
+
+
 def _connection_set(
     state: ConnectionState, payload: ev.ConnectionDeclared | ev.ConnectionChanged, event: Event
 ) -> None:
@@ -92,6 +97,26 @@ def _connection_recovered(state: ConnectionState, _payload: ev.ConnectionRecover
     state.error = None
 
 
+def _foreign_found(state: ConnectionState, payload: ev.ForeignFound, event: Event) -> None:
+    found = Foreign(
+        provider_id=payload.provider_id,
+        name=payload.name,
+        status=payload.status,
+        artifact_id=payload.artifact_id,
+        created_at=payload.created_at,
+        found_at=event.recorded_at,
+    )
+    state.foreign = (*_without(state.foreign, payload.provider_id), found)
+
+
+def _foreign_gone(state: ConnectionState, payload: ev.ForeignGone, _event: Event) -> None:
+    state.foreign = _without(state.foreign, payload.provider_id)
+
+
+def _without(foreign: tuple[Foreign, ...], provider_id: str) -> tuple[Foreign, ...]:
+    return tuple(one for one in foreign if one.provider_id != provider_id)
+
+
 # Models
 
 
@@ -102,6 +127,10 @@ def _model_declared(state: ModelState, _payload: ev.ModelDeclared, event: Event)
 
 def _policy_changed(state: ModelState, payload: ev.PolicyChanged, _event: Event) -> None:
     state.policy = payload.policy
+
+
+def _budget_exceeded(state: ModelState, payload: ev.BudgetExceeded, _event: Event) -> None:
+    state.over_budget = payload.month
 
 
 def _version_numbered(state: ModelState, payload: ev.VersionNumbered, _event: Event) -> None:
@@ -406,18 +435,68 @@ def _deployment_deleted(state: DeploymentState, payload: ev.DeploymentDeleted, _
     state.outcome_unknown = False
 
 
+def _orphan_found(state: DeploymentState, payload: ev.OrphanFound, event: Event) -> None:
+    state.state = "serving"
+    state.orphan = True
+    state.purpose = "standby"
+    state.connection = payload.connection
+    state.provider = payload.provider
+    state.name = payload.name
+    state.provider_id = payload.provider_id
+    state.endpoint = payload.endpoint
+    state.artifact_id = payload.artifact_id or ""
+    state.hourly = payload.price.hourly
+    state.currency = payload.price.currency
+    state.price_source = payload.price.source
+    state.billed_from = payload.billed_from
+    state.requested_at = event.recorded_at
+    state.requested_by = event.actor
+    state.reason = event.reason
+    state.suspected = payload.suspected
+    state.duplicate_of = payload.duplicate_of
+    _asked(state, event)
+
+
+def _orphan_adopted(state: DeploymentState, payload: ev.OrphanAdopted, event: Event) -> None:
+    state.orphan = False
+    state.attached = True
+    state.model = payload.model
+    state.version = payload.version
+    state.artifact_id = payload.artifact.id
+    state.artifact_digest = payload.artifact.digest
+    state.serving_at = event.recorded_at
+    state.requested_by = event.actor
+    state.reason = event.reason
+    _asked(state, event)
+
+
+def _deployment_reappeared(state: DeploymentState, payload: ev.DeploymentReappeared, event: Event) -> None:
+    state.state = "deleting"
+    _asked(state, event)
+    state.deletion_requested_at = event.recorded_at
+    state.deletion_accepted = False
+    if state.billed_from is None and state.maybe_billed_from is None:
+        state.maybe_billed_from = state.requested_at
+    state.billed_to = None
+    state.error = f"it was gone and is back: the provider says {payload.seen_as}"
+
+
 # pyright cannot pair each handler with its payload; `Any` stands for "the payload that this key names".
 _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.RegistryCreated: _registry_created,
     ev.SchedulerConfigured: _scheduler_configured,
     ev.PricesChanged: _prices_changed,
+    ev.DefaultPolicyChanged: _default_policy_changed,
     ev.ConnectionDeclared: _connection_set,
     ev.ConnectionChanged: _connection_set,
     ev.ConnectionRemoved: _connection_removed,
     ev.ConnectionFailed: _connection_failed,
     ev.ConnectionRecovered: _connection_recovered,
+    ev.ForeignFound: _foreign_found,
+    ev.ForeignGone: _foreign_gone,
     ev.ModelDeclared: _model_declared,
     ev.PolicyChanged: _policy_changed,
+    ev.BudgetExceeded: _budget_exceeded,
     ev.VersionNumbered: _version_numbered,
     ev.ActiveVersionChanged: _active_version_changed,
     ev.FineTuneRequested: _fine_tune_requested,
@@ -451,4 +530,7 @@ _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.DeploymentDeletionRequested: _deletion_of_deployment_requested,
     ev.DeploymentDeletionAccepted: _deployment_deletion_accepted,
     ev.DeploymentDeleted: _deployment_deleted,
+    ev.OrphanFound: _orphan_found,
+    ev.OrphanAdopted: _orphan_adopted,
+    ev.DeploymentReappeared: _deployment_reappeared,
 }

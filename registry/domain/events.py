@@ -69,6 +69,13 @@ class PricesChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultPolicyChanged:
+    """What holds for every model that does not say otherwise; only what was set."""
+
+    policy: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionDeclared:
     connection: str
     provider: str
@@ -100,6 +107,26 @@ class ConnectionRecovered:
     connection: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignFound:
+    """The connection's account has a deployment that is not provably ours: shown, never touched."""
+
+    connection: str
+    provider_id: str
+    name: str
+    status: str
+    artifact_id: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignGone:
+    """It is no longer there, or it is one of ours now."""
+
+    connection: str
+    provider_id: str
+
+
 # Models
 
 
@@ -112,6 +139,17 @@ class ModelDeclared:
 class PolicyChanged:
     model: str
     policy: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetExceeded:
+    """What a model has cost in a month (UTC, `2026-11`) is above its limit; told once a month. Nothing is cut off."""
+
+    model: str
+    month: str
+    limit: Decimal
+    spent: Decimal
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,9 +449,57 @@ class DeploymentDeleted:
     reads: int
 
 
-RegistryEvent = RegistryCreated | SchedulerConfigured | PricesChanged
-ConnectionEvent = ConnectionDeclared | ConnectionChanged | ConnectionRemoved | ConnectionFailed | ConnectionRecovered
-ModelEvent = ModelDeclared | PolicyChanged | VersionNumbered | ActiveVersionChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanFound:
+    """The provider has a deployment with our tag that no intent of this registry names; enters at `serving`, billed.
+
+    `suspected`: the version (`support-bot@3`) whose artifact it serves, if any. `duplicate_of`: the deployment of ours
+    that has the same name; the second one is deleted. `billed_from` is when it was made, or when it was found.
+    """
+
+    deployment: str
+    connection: str
+    provider: str
+    name: str
+    provider_id: str
+    status: str
+    price: Price
+    billed_from: datetime
+    artifact_id: str | None = None
+    endpoint: str | None = None
+    suspected: str | None = None
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanAdopted:
+    """It belongs to a version from now on, as if it had been attached."""
+
+    deployment: str
+    model: str
+    version: int
+    artifact: ArtifactRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentReappeared:
+    """It was believed gone and a read shows it: deleted again, and billed as if it had never been away."""
+
+    deployment: str
+    seen_as: str
+
+
+RegistryEvent = RegistryCreated | SchedulerConfigured | PricesChanged | DefaultPolicyChanged
+ConnectionEvent = (
+    ConnectionDeclared
+    | ConnectionChanged
+    | ConnectionRemoved
+    | ConnectionFailed
+    | ConnectionRecovered
+    | ForeignFound
+    | ForeignGone
+)
+ModelEvent = ModelDeclared | PolicyChanged | BudgetExceeded | VersionNumbered | ActiveVersionChanged
 VersionEvent = (
     FineTuneRequested
     | VersionImported
@@ -448,6 +534,9 @@ DeploymentEvent = (
     | DeploymentDeletionRequested
     | DeploymentDeletionAccepted
     | DeploymentDeleted
+    | OrphanFound
+    | OrphanAdopted
+    | DeploymentReappeared
 )
 DomainEvent = RegistryEvent | ConnectionEvent | ModelEvent | VersionEvent | DeploymentEvent
 

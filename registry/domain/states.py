@@ -20,6 +20,20 @@ class RegistryState:
     registry: str | None = None
     scheduler: Json = field(default_factory=dict[str, object])
     prices: tuple[Json, ...] = ()
+    policy: Json = field(default_factory=dict[str, object])
+    """What every model inherits; only what was set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """A deployment in a connection's account that is not ours."""
+
+    provider_id: str
+    name: str
+    status: str
+    artifact_id: str | None = None
+    created_at: datetime | None = None
+    found_at: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +46,7 @@ class ConnectionState:
     removed: bool = False
     error: str | None = None
     """Why its polling stands still; None while it answers."""
+    foreign: tuple[Foreign, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +58,9 @@ class ModelState:
     last_version: int = 0
     active: int | None = None
     policy: Json = field(default_factory=dict[str, object])
-    """Only what was set; defaults are the policy's."""
+    """Only what was set; defaults are the registry's, then the policy's."""
+    over_budget: str | None = None
+    """The last month (`2026-11`) whose limit was exceeded."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,6 +158,11 @@ class DeploymentState:
     deletion_requested_at: datetime | None = None
     deletion_accepted: bool = False
     error: str | None = None
+    orphan: bool = False
+    """Found at the provider with our tag and no intent behind it; it has no version until it is adopted."""
+    suspected: str | None = None
+    """Of an orphan: the version whose artifact it serves."""
+    duplicate_of: str | None = None
 
 
 State = RegistryState | ConnectionState | ModelState | VersionState | DeploymentState

@@ -60,6 +60,13 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "deployment-deletion-requested": (ev.DeploymentDeletionRequested, 1),
     "deployment-deletion-accepted": (ev.DeploymentDeletionAccepted, 1),
     "deployment-deleted": (ev.DeploymentDeleted, 1),
+    "default-policy-changed": (ev.DefaultPolicyChanged, 1),
+    "foreign-found": (ev.ForeignFound, 1),
+    "foreign-gone": (ev.ForeignGone, 1),
+    "budget-exceeded": (ev.BudgetExceeded, 1),
+    "orphan-found": (ev.OrphanFound, 1),
+    "orphan-adopted": (ev.OrphanAdopted, 1),
+    "deployment-reappeared": (ev.DeploymentReappeared, 1),
 }
 """Type -> (class, the schema version that is written now)."""
 

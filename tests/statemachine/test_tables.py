@@ -29,6 +29,7 @@ fail      requested,provisioning                  failed
 lose      serving                                 lost
 delete    requested,provisioning,serving,failed,lost  deleting
 confirm   deleting                                deleted
+reappear  deleted,lost                            deleting
 """
 
 
@@ -73,7 +74,7 @@ def test_one_enters_where_its_story_begins() -> None:
 
 def test_a_final_state_allows_nothing_and_says_so() -> None:
     assert legal_moves(VERSION, "deleted") == ()
-    assert legal_moves(DEPLOYMENT, "deleted") == ()
+    assert legal_moves(DEPLOYMENT, "deleted") == ("reappear",), "what comes back is deleted again"
     with pytest.raises(IllegalMoveError, match="none, it is final"):
         move(VERSION, "deleted", "activate")
 

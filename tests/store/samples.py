@@ -143,6 +143,33 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ev.DeploymentDeletionRequested(deployment="dep_1"),
     ev.DeploymentDeletionAccepted(),
     ev.DeploymentDeleted(billed_to=START + timedelta(hours=2), reads=3),
+    ev.DefaultPolicyChanged(policy={"orphans": "delete", "idle_delete": "7d"}),
+    ev.ForeignFound(
+        connection="azure-prod",
+        provider_id="/subscriptions/s/theirs",
+        name="theirs",
+        status="Succeeded",
+        artifact_id="gpt-4.1",
+        created_at=START - timedelta(days=3),
+    ),
+    ev.ForeignGone(connection="azure-prod", provider_id="/subscriptions/s/theirs"),
+    ev.BudgetExceeded(
+        model="support-bot", month="2026-11", limit=Decimal("2000.00"), spent=Decimal("2000.42"), currency="USD"
+    ),
+    ev.OrphanFound(
+        deployment="dep_9",
+        connection="azure-prod",
+        provider="azure-openai",
+        name="tenure-r7f3-support-bot-3-2",
+        provider_id="/subscriptions/s/tenure-r7f3-support-bot-3-2",
+        status="Succeeded",
+        price=PRICE,
+        billed_from=START,
+        artifact_id=ARTIFACT.id,
+        suspected="support-bot@3",
+    ),
+    ev.OrphanAdopted(deployment="dep_9", model="support-bot", version=3, artifact=ARTIFACT),
+    ev.DeploymentReappeared(deployment="dep_1", seen_as="Succeeded"),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
 
