@@ -21,10 +21,12 @@ class Backoff:
 
     def wait_until(self, subject: str, action: str, *, looks: bool) -> datetime | None:
         """Not to be done before this; `looks` False leaves out the pace of looking, for a pass asked for now."""
-        times = [self._not_before.get((subject, action))]
-        if looks:
-            times.append(self._next_look.get((subject, action)))
-        return max((time for time in times if time is not None), default=None)
+        key = (subject, action)
+        held = self._not_before.get(key)
+        look = self._next_look.get(key) if looks else None
+        if held is None or look is None:
+            return held or look
+        return max(held, look)
 
     def failed(self, subject: str, action: str, now: datetime, *, retry_after_s: float | None = None) -> None:
         key = (subject, action)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from providers.errors import (
     ChatError,
@@ -23,10 +23,12 @@ from registry.domain.ledger import billed_since
 from registry.domain.plan import Action, Step, unused_since
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
-from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.performing import Done, Looking, Looks, Waiting
 
 SCHEDULER = Who(actor="scheduler")
 PROBE_TIMEOUT_S = 120.0
+FEW = 3
+"""So many deployments are asked for one by one: a list shows everything else of the account, too."""
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "temperature": 0}
 """A real completion, as small as one can be: a deployment counts as serving when it has answered this."""
 
@@ -45,14 +47,13 @@ class DeploymentSteps:
             Action.REQUEST_DEPLOYMENT: self.request,
             Action.CREATE: self.create,
             Action.FIND_DEPLOYMENT: self.find,
-            Action.POLL_DEPLOYMENT: self.poll,
-            Action.WATCH: self.watch,
             Action.SWITCH: self.switch,
             Action.ABANDON: self.abandon,
             Action.REQUEST_DELETION: self.request_deletion,
             Action.DELETE: self.delete,
             Action.VERIFY_DELETED: self.verify_deleted,
         }
+        self.looking = Looking(look=self.look, record=self.record)
 
     def request(self, step: Step) -> Done:
         """The intent to deploy what is to become active; on the word of whoever asked for the activation."""
@@ -100,11 +101,31 @@ class DeploymentSteps:
         )
         return report.status
 
-    def poll(self, step: Step) -> Done:
+    def look(self, steps: Sequence[Step]) -> Mapping[str, DeploymentReport]:
+        """Those of one connection, with one list where they are many; what a list does not show is asked for by name.
+
+        A list may be cut short or stale: only the provider's own answer about one says that it is not there.
+        """
+        wanted = [_deployment(step) for step in steps]
+        door = self._provider(wanted[0]).deployments
+        listed: dict[str, DeploymentReport] = {}
+        if len(wanted) > FEW:
+            for report in door.list():
+                listed[report.id] = listed[report.name] = report
+        found: dict[str, DeploymentReport] = {}
+        for one in wanted:
+            report = listed.get(one.provider_id or "") or listed.get(one.name) or door.get(_name_at_provider(one))
+            if report is not None:
+                found[one.id] = report
+        return found
+
+    def record(self, step: Step, report: DeploymentReport | None) -> Done:
+        return self._watch(step, report) if step.action == Action.WATCH else self._poll(step, report)
+
+    def _poll(self, step: Step, report: DeploymentReport | None) -> Done:
         """Serving is what has answered a probe, whatever the provider says of it."""
         deployment = _deployment(step)
         provider = self._provider(deployment)
-        report = provider.deployments.get(deployment.name)
         who = _provider_who(deployment)
         if report is None:
             if self._looks.miss(deployment.id, self._clock()).reads < self._reads(provider):
@@ -125,11 +146,10 @@ class DeploymentSteps:
         self._append(deployment.id, lambda now, _: deploying.serving(now, endpoint=report.endpoint, who=who))
         return "answered a probe"
 
-    def watch(self, step: Step) -> Done:
+    def _watch(self, step: Step, report: DeploymentReport | None) -> Done:
         """Whether it still serves. Absence is believed after several reads; a failure that is shown, at once."""
         deployment = _deployment(step)
         provider = self._provider(deployment)
-        report = provider.deployments.get(deployment.name)
         if report is not None and report.outcome in {"serving", "provisioning"}:
             self._looks.seen(deployment.id)
             return Waiting()
@@ -205,7 +225,7 @@ class DeploymentSteps:
     def delete(self, step: Step) -> Done:
         """Asked for until it is accepted. One that was never made is only verified."""
         deployment = _deployment(step)
-        self._provider(deployment).deployments.delete(deployment.name)
+        self._provider(deployment).deployments.delete(_name_at_provider(deployment))
         self._append(deployment.id, lambda now, _: deploying.deletion_accepted(now, _provider_who(deployment)))
         return "accepted"
 
@@ -213,11 +233,11 @@ class DeploymentSteps:
         """Deleted is what repeated reads do not show; one that comes back is deleted again."""
         deployment = _deployment(step)
         provider = self._provider(deployment)
-        report = provider.deployments.get(deployment.name)
+        report = provider.deployments.get(_name_at_provider(deployment))
         if report is not None:
             self._looks.seen(deployment.id)
             if report.outcome != "deleting":
-                provider.deployments.delete(deployment.name)
+                provider.deployments.delete(_name_at_provider(deployment))
             return Waiting("still there")
         missed = self._looks.miss(deployment.id, self._clock())
         if missed.reads < self._reads(provider):
@@ -286,6 +306,11 @@ def _version(step: Step) -> VersionState:
 def _deployment(step: Step) -> DeploymentState:
     assert step.deployment is not None
     return step.deployment
+
+
+def _name_at_provider(deployment: DeploymentState) -> str:
+    """Ours by the name that it was given; an attached one by its id, which says what kind of thing it is."""
+    return (deployment.provider_id if deployment.attached else None) or deployment.name
 
 
 def _provider_who(deployment: DeploymentState) -> Who:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
-from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.performing import Done, Looking, Looks, Waiting
 
 SCHEDULER = Who(actor="scheduler")
+CURVES_MAX = 20
+"""With more jobs under way on a connection, losses are read when a job ends: each curve costs calls of its own."""
 
 
 class JobSteps:
@@ -38,10 +40,10 @@ class JobSteps:
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.SUBMIT: self.submit,
             Action.FIND_JOB: self.find,
-            Action.POLL_JOB: self.poll,
-            Action.STOP_JOB: self.stop,
+            Action.STOP_JOB: self.stop_unknown,
             Action.DELETE_ARTIFACT: self.delete_artifact,
         }
+        self.looking = Looking(look=self.look, record=self.record)
 
     def submit(self, step: Step) -> Done:
         """Intent first; then the create, once."""
@@ -100,20 +102,30 @@ class JobSteps:
         self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
         return f"job {first.id}"
 
-    def poll(self, step: Step) -> Done:
+    def look(self, steps: Sequence[Step]) -> Mapping[str, JobReport]:
+        """All jobs of a connection that are under way or being stopped, with one poll."""
+        jobs = {str(_version(step).job_id): step.subject for step in steps}
+        reports = self._provider(_version(steps[0])).training.poll(list(jobs))
+        self._looks.without_curves[steps[0].connection] = len(jobs) > CURVES_MAX
+        return {jobs[job]: report for job, report in reports.items()}
+
+    def record(self, step: Step, report: JobReport | None) -> Done:
         version = _version(step)
+        if step.action == Action.STOP_JOB:
+            return self._stop(version, report)
         assert version.job_id is not None
-        provider = self._provider(version)
-        report = provider.training.poll([version.job_id]).get(version.job_id)
         if report is None:
             error = f"the provider no longer has job {version.job_id}"
             self._append(ref_of(version), lambda now: versions.failed(now, error, _provider_who(version)))
             return error
-        self._record_metrics(provider, version, version.job_id)
+        if report.outcome != "running" or not self._looks.without_curves.get(step.connection):
+            self._record_metrics(self._provider(version), version, version.job_id)
         return self._record(version, report)
 
     def _record(self, version: VersionState, report: JobReport) -> Done:
         who = _provider_who(version)
+        if report.outcome == "running" and report.status == version.job_status:
+            return Waiting(_progress(report))
         if report.outcome == "running":
             changed = ev.JobStatusChanged(status=report.status, estimated_finish_at=report.estimated_finish_at)
             stream = f"version:{ref_of(version)}"
@@ -144,21 +156,23 @@ class JobSteps:
         self._door.run(command, decide, because=version)
         return report.status
 
-    def stop(self, step: Step) -> Done:
-        """The version is over: its job is asked to stop until it is seen in a final status."""
+    def stop_unknown(self, step: Step) -> Done:
+        """The version is over, and whether it has a job is not known: one that is found is recorded, to be stopped."""
         version = _version(step)
-        provider = self._provider(version)
-        if version.job_id is None:
-            found = provider.training.find(name=version.job_name or "", token=version.job_token or "")
-            if found:
-                return self._adopt(version, found)
-            result = versions.Finished(outcome="cancelled", status="never started")
-            self._append(ref_of(version), lambda now: versions.finished(now, result, SCHEDULER))
-            return "there was no job"
-        report = provider.training.poll([version.job_id]).get(version.job_id)
+        found = self._provider(version).training.find(name=version.job_name or "", token=version.job_token or "")
+        if found:
+            return self._adopt(version, found)
+        result = versions.Finished(outcome="cancelled", status="never started")
+        self._append(ref_of(version), lambda now: versions.finished(now, result, SCHEDULER))
+        return "there was no job"
+
+    def _stop(self, version: VersionState, report: JobReport | None) -> Done:
+        """The version is over: its job is asked to stop until it is seen in a final status."""
+        assert version.job_id is not None
         if report is not None and report.outcome == "running":
-            provider.training.cancel(version.job_id)
-            report = provider.training.poll([version.job_id]).get(version.job_id)
+            training = self._provider(version).training
+            training.cancel(version.job_id)
+            report = training.poll([version.job_id]).get(version.job_id)
             if report is not None and report.outcome == "running":
                 return Waiting("stopping")
         ended = versions.Finished(

@@ -1,9 +1,15 @@
-"""What performing a step gives, and what is remembered between two looks at the same thing."""
+"""What performing a step gives, what one look at a provider serves, and what is remembered between two looks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Generic, TypeVar
+
+from registry.domain.plan import Step
+
+Report = TypeVar("Report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +21,18 @@ class Waiting:
 
 Done = str | None | Waiting
 """A sentence about what was done (or None), or that there is nothing to do but wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looking(Generic[Report]):
+    """Steps of one connection that one look at the provider serves.
+
+    `look` answers what it saw by the steps' subjects; what the provider definitively does not have is left out.
+    `record` says what that means for one of the steps.
+    """
+
+    look: Callable[[Sequence[Step]], Mapping[str, Report]]
+    record: Callable[[Step, Report | None], Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,8 @@ class Looks:
     absence: int = 3
     missed: dict[str, Missed] = field(default_factory=dict[str, "Missed"])
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    without_curves: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Connections with too many jobs under way to read each one's losses."""
 
     def miss(self, id: str, now: datetime) -> Missed:
         """One more read in a row that does not show it."""

@@ -1,31 +1,33 @@
 """The loop: what is not at rest -> plan -> perform -> events -> plan again, until nothing more can be done at once.
 
-Level-triggered: every pass begins from the log, so a pass that was killed half-way is simply made again. One pass at a
-time per registry. Errors of one subject keep the others going.
+Level-triggered: every pass begins from the log, so a pass that was killed half-way is simply made again. Each
+connection has a lane of its own, so that one which does not answer keeps no other waiting; one pass at a time uses it.
+Errors of one subject keep the others going.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from providers.errors import ProviderError, UnauthorizedError, UnavailableError
+from providers.errors import ProviderError, UnavailableError
 from registry.application.commands import Commands
-from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers
-from registry.application.unit import Command, Door, Unit
+from registry.application.ports import Clock, DeploymentQuery, EventLog, Motion, Providers
+from registry.application.unit import Door
 from registry.application.views import StepView
 from registry.domain.errors import TenureError
-from registry.domain.events import ConnectionFailed, ConnectionRecovered, NewEvent
-from registry.domain.ids import VersionRef, connection_stream
+from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step, World, plan
 from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.reconciler.backoff import Backoff
-from registry.reconciler.deployment_steps import SCHEDULER, DeploymentSteps
+from registry.reconciler.connections import Connections
+from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
-from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.lanes import Lanes
+from registry.reconciler.performing import Done, Looking, Looks, Waiting
 
 logger = logging.getLogger("tenure.reconciler")
 
@@ -37,9 +39,6 @@ WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
 LOOKS = frozenset({Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED})
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
-
-UNCALLED = frozenset({Action.REQUEST_DEPLOYMENT, Action.REQUEST_DELETION, Action.ABANDON, Action.SWITCH})
-"""Steps that say nothing about whether the provider answers."""
 
 
 class Reconciler:
@@ -56,16 +55,23 @@ class Reconciler:
         self._log = log
         self._clock = clock
         self._providers = providers
-        self._door = door
         self._backoff = Backoff(jitter)
+        self._connections = Connections(log, door, self._backoff)
         self._looks = Looks()
-        self._lock = threading.Lock()
+        self._lanes = Lanes()
         self._settings = SchedulerSettings.of({})
+        self._moving: tuple[int, Motion] | None = None
         jobs = JobSteps(log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks)
         deployments = DeploymentSteps(
             log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks
         )
         self._performers: dict[Action, Callable[[Step], Done]] = {**jobs.performers, **deployments.performers}
+        self._looking: dict[Action, Looking[Any]] = {
+            Action.POLL_JOB: jobs.looking,
+            Action.STOP_JOB: jobs.looking,
+            Action.POLL_DEPLOYMENT: deployments.looking,
+            Action.WATCH: deployments.looking,
+        }
 
     def plan(self) -> list[StepView]:
         """What a pass would do now, and why; does nothing."""
@@ -75,49 +81,95 @@ class Reconciler:
     def run(self, *, paced: bool = False) -> list[StepView]:
         """One pass. Returns when nothing more can be done at once.
 
-        `paced`: what only looks is left out until its next look is due; the scheduler's way. Otherwise everything is
-        looked at once, now.
+        `paced`: what only looks is left out until its next look is due, and connections that another pass is busy
+        with are left to it; the scheduler's way. Otherwise everything is looked at once, now.
         """
-        with self._lock:
-            return self._run(paced=paced)
-
-    def _run(self, *, paced: bool) -> list[StepView]:
         told: list[StepView] = []
         looked: set[tuple[str, Action]] = set()
+
+        def lane(connection: str) -> list[StepView]:
+            return self._lane(connection, looked, paced=paced)
+
+        for _ in range(ROUNDS_MAX):
+            now = self._clock()
+            due = {one.connection: None for one in self._steps(now) if self._left(one, looked, now, paced=paced)}
+            outcomes = self._lanes.run(list(due), lane, wait=not paced)
+            told += outcomes
+            if not any(one.outcome == "done" for one in outcomes):
+                break
+        return told
+
+    def _lane(self, connection: str, looked: set[tuple[str, Action]], *, paced: bool) -> list[StepView]:
+        told: list[StepView] = []
         for _ in range(ROUNDS_MAX):
             progressed = False
-            for step in self._steps(self._clock()):
-                key = (step.subject, step.action)
-                if key in looked or not self._due(step, self._clock(), paced=paced):
-                    continue
-                if step.action in LOOKS:
-                    looked.add(key)
-                outcome = self._perform(step)
-                progressed = progressed or outcome.outcome == "done"
-                if outcome.outcome == "waiting":
-                    looked.add(key)
-                told.append(outcome)
+            steps = [step for step in self._steps(self._clock()) if step.connection == connection]
+            for work in self._units(steps):
+                now = self._clock()
+                due = [step for step in work if self._left(step, looked, now, paced=paced)]
+                looked.update((step.subject, step.action) for step in due if step.action in LOOKS)
+                for step, outcome in self._perform(due):
+                    progressed = progressed or outcome.outcome == "done"
+                    if outcome.outcome == "waiting":
+                        looked.add((step.subject, step.action))
+                    told.append(outcome)
             if not progressed:
                 break
         return told
 
+    def _units(self, steps: Iterable[Step]) -> list[list[Step]]:
+        """One look for all steps that it serves, in the place of the first of them; the others one by one."""
+        units: list[list[Step]] = []
+        shared: dict[str, list[Step]] = {}
+        for step in steps:
+            look = self._look_of(step)
+            if look is None:
+                units.append([step])
+            elif look in shared:
+                shared[look].append(step)
+            else:
+                units.append(shared.setdefault(look, [step]))
+        return units
+
+    def _look_of(self, step: Step) -> str | None:
+        """The name of the look that serves it together with others; None for a step that is done by itself."""
+        if step.action == Action.STOP_JOB:
+            return Action.POLL_JOB.value if step.version is not None and step.version.job_id is not None else None
+        return step.action.value if step.action in self._looking else None
+
     def next_due(self) -> datetime:
-        """When the next step may be done: a look, a retry, the end of a grace; an hour from now when nothing waits."""
+        """When the next step may be done: a look, a retry, the end of a grace; an hour from now when nothing waits.
+
+        Connections that a pass is busy with are left out: it asks again when it is done with them.
+        """
         now = self._clock()
-        times = [self._ready_at(step, paced=True) or now for step in self._steps(now)]
+        times = [
+            self._ready_at(step, paced=True) or now
+            for step in self._steps(now)
+            if not self._lanes.busy(step.connection)
+        ]
         return max(now + SOON, min(times, default=now + IDLE))
 
     def in_motion(self) -> bool:
         """Whether anything is under way (a deployment that simply serves is not)."""
-        motion = self._log.motion()
+        motion = self._motion()
         return bool(motion.versions) or any(one.state != "serving" for one in motion.deployments)
+
+    def _left(self, step: Step, looked: set[tuple[str, Action]], now: datetime, *, paced: bool) -> bool:
+        return (step.subject, step.action) not in looked and self._due(step, now, paced=paced)
 
     def _due(self, step: Step, now: datetime, *, paced: bool) -> bool:
         ready_at = self._ready_at(step, paced=paced)
         return ready_at is None or now >= ready_at
 
     def _ready_at(self, step: Step, *, paced: bool) -> datetime | None:
-        waits = (step.due_at, self._backoff.wait_until(step.subject, step.action, looks=paced))
+        look = self._look_of(step)
+        waits = (
+            step.due_at,
+            self._backoff.wait_until(step.subject, step.action, looks=paced),
+            self._backoff.wait_until(step.connection, look, looks=paced) if look is not None else None,
+            self._connections.wait_until(step.connection, step.action),
+        )
         return max((time for time in waits if time is not None), default=None)
 
     def _pace(self, step: Step) -> timedelta:
@@ -129,57 +181,58 @@ class Reconciler:
             return timedelta(seconds=own * WATCH_PACE) if own is not None else settings.sweep
         return timedelta(seconds=own) if own is not None else settings.poll
 
-    def _perform(self, step: Step) -> StepView:
+    def _perform(self, steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
+        """Steps that one look serves, or one step."""
+        look = self._look_of(steps[0]) if steps else None
+        if look is None:
+            for step in steps:
+                yield step, self._attempt(step, lambda one=step: self._performers[one.action](one))
+            return
+        yield from self._look(look, self._looking[steps[0].action], steps)
+
+    def _look(self, name: str, looking: Looking[Any], steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
+        """A look that fails is one failure of its connection, and says nothing about what it was to show."""
+        first, now = steps[0], self._clock()
+        try:
+            reports = looking.look(steps)
+            pace = self._pace(first)
+        except Exception as error:  # noqa: BLE001 - told and tried again; one lane must not stop the others
+            detail = self._failed(first, (first.connection, name), error, now)
+            yield from ((step, _view(step, "failed", detail)) for step in steps)
+            return
+        self._backoff.succeeded(first.connection, name)
+        self._backoff.later(first.connection, name, now + pace)
+        self._connections.answered(first.connection, first.action)
+        for step in steps:
+            yield step, self._attempt(step, lambda one=step: looking.record(one, reports.get(one.subject)))
+
+    def _attempt(self, step: Step, perform: Callable[[], Done]) -> StepView:
         now = self._clock()
         try:
-            done = self._performers[step.action](step)
-        except UnavailableError as error:
-            self._backoff.failed(step.subject, step.action, now, retry_after_s=error.retry_after_s)
-            return self._told(step, error.message)
-        except (ProviderError, TenureError) as error:
-            self._backoff.failed(step.subject, step.action, now)
-            if isinstance(error, UnauthorizedError):
-                self._connection_failed(step.connection, error.message)
-            return self._told(step, error.message)
-        except Exception as error:
-            logger.exception("%s %s", step.action.value, step.subject)
-            self._backoff.failed(step.subject, step.action, now)
-            return _view(step, "failed", f"{type(error).__name__}: {error}")
-        if step.action not in UNCALLED:
-            self._connection_answers(step.connection)
+            done = perform()
+        except Exception as error:  # noqa: BLE001 - one subject must not stop the others
+            return _view(step, "failed", self._failed(step, (step.subject, step.action), error, now))
+        shared = self._look_of(step) is not None
+        if not shared:
+            self._connections.answered(step.connection, step.action)
         if isinstance(done, Waiting):
-            self._backoff.later(step.subject, step.action, now + self._pace(step))
+            if not shared:
+                self._backoff.later(step.subject, step.action, now + self._pace(step))
             return _view(step, "waiting", done.detail)
         self._backoff.succeeded(step.subject, step.action)
         return _view(step, "done", done)
 
-    def _connection_failed(self, name: str, error: str) -> None:
-        """Told once, until it answers again."""
-
-        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
-            state = unit.connection(name)
-            if state is None or state.error is not None:
-                return [], {}
-            return [SCHEDULER.says(connection_stream(name), ConnectionFailed(connection=name, error=error))], {}
-
-        self._door.run(Command(name="connection-failed", body={"name": name}, who=SCHEDULER), decide)
-
-    def _connection_answers(self, name: str) -> None:
-        known = self._log.connection(name)
-        if known is None or known.error is None:
-            return
-
-        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
-            state = unit.connection(name)
-            if state is None or state.error is None:
-                return [], {}
-            return [SCHEDULER.says(connection_stream(name), ConnectionRecovered(connection=name))], {}
-
-        self._door.run(Command(name="connection-recovered", body={"name": name}, who=SCHEDULER), decide)
-
-    def _told(self, step: Step, message: str) -> StepView:
-        logger.warning("%s %s: %s", step.action.value, step.subject, message)
-        return _view(step, "failed", message)
+    def _failed(self, step: Step, key: tuple[str, str], error: Exception, now: datetime) -> str:
+        """Remember when to try again, and say what went wrong."""
+        wait_s = error.retry_after_s if isinstance(error, UnavailableError) else None
+        self._backoff.failed(*key, now, retry_after_s=wait_s)
+        if isinstance(error, ProviderError):
+            self._connections.failed(step.connection, step.action, error, now)
+        if isinstance(error, ProviderError | TenureError):
+            logger.warning("%s %s: %s", step.action.value, key[0], error.message)
+            return error.message
+        logger.error("%s %s", step.action.value, key[0], exc_info=error)
+        return f"{type(error).__name__}: {error}"
 
     def _steps(self, now: datetime) -> list[Step]:
         world = self._world()
@@ -187,9 +240,17 @@ class Reconciler:
         self._looks.absence = self._settings.absence
         return plan(world, now)
 
+    def _motion(self) -> Motion:
+        """What is not at rest; read again when the log has grown. Nobody changes what it holds."""
+        head = self._log.head()
+        known = self._moving
+        if known is None or known[0] != head:
+            known = self._moving = (head, self._log.motion())
+        return known[1]
+
     def _world(self) -> World:
         """All that is not at rest, the versions that live deployments serve, all deployments of what deploys."""
-        motion = self._log.motion()
+        motion = self._motion()
         versions: dict[tuple[str, int], VersionState] = {(one.model, one.version): one for one in motion.versions}
         deployments: dict[str, DeploymentState] = {one.id: one for one in motion.deployments}
         for one in motion.deployments:
@@ -201,8 +262,7 @@ class Reconciler:
             if one.state == "deploying" or one.deletion_requested:
                 for mine in self._log.deployments(DeploymentQuery(model=one.model, version=one.version)):
                     deployments.setdefault(mine.id, mine)
-        names = {one.model for one in versions.values()}
-        models = {name: model for name in names if (model := self._log.model(name)) is not None}
+        models = {one.name: one for one in motion.models}
         connections = {one.connection for one in versions.values()}
         return World(
             versions=tuple(versions.values()),
