@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ from registry.store.batches import Batch
 from registry.store.database import Database, translated
 from registry.store.live import Live
 from registry.store.migrations import sync_folder
-from registry.store.statements import write_batches
+from registry.store.statements import Cursor, write_batches
 
 GATHER_S = 0.1
 EVENTS_PER_COMMIT_MAX = 5_000
 HURRY_BACKLOG = 2_000
 RETRY_S = 1.0
+CHECKPOINT_RETRY_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Applier:
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._applying = threading.Lock()
         self._stopping = False
+        self._not_before = 0.0
         self._thread = threading.Thread(target=self._run, name="tenure-applier", daemon=True)
         self._thread.start()
 
@@ -59,12 +62,6 @@ class Applier:
         """The database is at the end of a batch and stays there; appends go on into the journal."""
         with self._applying:
             yield
-
-    def checkpoint(self) -> None:
-        """The database file holds everything applied so far. Raises duckdb.Error. Only while paused."""
-        with self._database.cursor() as cursor:
-            cursor.execute("CHECKPOINT")
-        self._database.sync()
 
     def _run(self) -> None:
         going = True
@@ -102,32 +99,33 @@ class Applier:
                 if touched is None:
                     bases = self._live.stored(self._live.unknown_bases(batches)) if bases is None else bases
                     touched = self._live.fold(batches, bases)
-                if not self._has(batches[-1].number):
-                    self._write(batches, touched)
+                self._write(batches, touched)
             except (duckdb.Error, TenureError, OSError) as exc:
                 if not self._recover(exc, generation):
                     return False
                 continue
-            self._live.applied_to(batches[-1].number)
             return True
 
-    def _has(self, number: int) -> bool:
+    def _write(self, batches: Sequence[Batch], touched: dict[str, State]) -> None:
+        """Told before the cursor goes back, so that nobody can open the database again in between and miss them."""
+        with self._database.cursor() as cursor:
+            if not self._has(cursor, batches[-1].number):
+                cursor.execute("BEGIN")
+                try:
+                    write_batches(cursor, batches, touched)
+                    cursor.execute("COMMIT")
+                except duckdb.Error:
+                    with contextlib.suppress(duckdb.Error):
+                        cursor.execute("ROLLBACK")
+                    raise
+            self._live.applied_to(batches[-1].number)
+
+    def _has(self, cursor: Cursor, number: int) -> bool:
         """Whether a commit that failed had happened all the same."""
         if self._live.failing is None:
             return False
-        ((batch,),) = self._database.query("SELECT batch FROM meta")
+        ((batch,),) = cursor.execute("SELECT batch FROM meta").fetchall()
         return batch >= number
-
-    def _write(self, batches: Sequence[Batch], touched: dict[str, State]) -> None:
-        with self._database.cursor() as cursor:
-            cursor.execute("BEGIN")
-            try:
-                write_batches(cursor, batches, touched)
-                cursor.execute("COMMIT")
-            except duckdb.Error:
-                with contextlib.suppress(duckdb.Error):
-                    cursor.execute("ROLLBACK")
-                raise
 
     def _recover(self, exc: Exception, generation: int) -> bool:
         """Say what is wrong, open the database again, and wait before the next try. False: give up, we are closing."""
@@ -143,18 +141,23 @@ class Applier:
         return True
 
     def _drop_segments(self) -> None:
-        """Checkpoint when full segments have been applied, and then remove them."""
-        if not self._finished or self._finished[-1][0] > self._live.applied:
+        """Checkpoint when full segments have been applied, and then remove them.
+
+        Only those that were there before: the writer may finish another while the checkpoint goes on without it.
+        """
+        needless = len(self._finished)
+        if not needless or self._finished[needless - 1][0] > self._live.applied or time.monotonic() < self._not_before:
             return
         generation = self._database.generation
         try:
-            self.checkpoint()
-        except (duckdb.Error, OSError) as exc:
+            self._database.checkpoint()
+        except (duckdb.Error, TenureError, OSError) as exc:
             logger.warning("the checkpoint failed and is tried again later: %s", exc)
+            self._not_before = time.monotonic() + CHECKPOINT_RETRY_S
             with contextlib.suppress(TenureError, duckdb.Error):
                 self._database.reopen(generation)
             return
-        remove(self._finished.popleft()[1] for _ in range(len(self._finished)))
+        remove(self._finished.popleft()[1] for _ in range(needless))
 
 
 def remove(segments: Iterable[Path]) -> None:

@@ -1,5 +1,9 @@
 """The DuckDB file: one instance, cursors that are lent out, and opening it again when a failed write has spoiled it.
 
+DuckDB's own write-ahead log is switched off: our journal holds everything since the last checkpoint, once and checked
+(docs/decisions/0021). So the file is always as the last checkpoint left it, and whoever opens it brings it up to the
+journal.
+
 After a full disk DuckDB refuses everything with FatalException until the instance is opened anew; nothing is lost by
 that, since what was acknowledged stands in the journal.
 """
@@ -9,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import struct
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -20,9 +25,18 @@ from registry.domain.errors import CorruptLogError, TenureError, UnavailableErro
 from registry.store.migrations import CONFIG
 
 Rows = list[Any]
+A = TypeVar("A")
 
 REOPEN_WAIT_S = 30.0
 IDLE_CURSORS_MAX = 16
+CATALOG = "tenure"
+
+_MARK_BYTES_MAX = 256
+"""DuckDB marks in a log of its own that a checkpoint goes on, and a kill may leave that mark; events are longer."""
+_HEADERS = (4096, 8192)
+"""Where a DuckDB file has its two headers, in bytes; the one that was written later counts."""
+_HEADER = struct.Struct("<QQ")
+"""A header's checksum and its iteration, which each checkpoint raises."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +48,15 @@ class Database:
         """Raises CorruptLogError when the file cannot be opened."""
         self.path = path
         self.generation = 0
+        self.catch_up: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None
+        """Brings an instance that was opened again to where the one before it was."""
         self._returned = threading.Condition()
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._lent = 0
         # Kept open for fsync and copies: to close any descriptor of a file drops this process's POSIX locks on it,
         # and with them DuckDB's.
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._saved = 0
         try:
             self._root: duckdb.DuckDBPyConnection | None = connect(path)
         except BaseException:
@@ -52,7 +69,7 @@ class Database:
         with self._returned:
             if self._root is None:
                 raise UnavailableError("the log is closed")
-            cursor = self._idle.pop() if self._idle else self._root.cursor()
+            cursor = self._idle.pop() if self._idle else _in_catalog(self._root.cursor())
             self._lent += 1
             generation = self.generation
         try:
@@ -68,21 +85,30 @@ class Database:
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> Rows:
         """All rows. Raises CorruptLogError or UnavailableError; a spoiled instance is opened again first."""
+        return self.asked(lambda cursor: cursor.execute(sql, list(parameters)).fetchall())
+
+    def asked(self, question: Callable[[duckdb.DuckDBPyConnection], A]) -> A:
+        """What a question that may be asked twice answers. Raises as `query` does."""
         generation = self.generation
         try:
-            return self._query(sql, parameters)
-        except duckdb.FatalException:
-            self.reopen(generation)
+            return self._asked(question)
         except duckdb.Error as exc:
-            raise translated(exc) from exc
+            if not spoiled(exc):
+                raise translated(exc) from exc
+        self.reopen(generation)
         try:
-            return self._query(sql, parameters)
+            return self._asked(question)
         except duckdb.Error as exc:
             raise translated(exc) from exc
 
-    def _query(self, sql: str, parameters: Sequence[object]) -> Rows:
-        with self.cursor() as cursor:
-            return cursor.execute(sql, list(parameters)).fetchall()
+    def _asked(self, question: Callable[[duckdb.DuckDBPyConnection], A]) -> A:
+        try:
+            with self.cursor() as cursor:
+                return question(cursor)
+        except RuntimeError as exc:
+            if "interrupted" in str(exc).lower():  # Ctrl-C inside a query, as DuckDB says it
+                raise KeyboardInterrupt from exc
+            raise
 
     def reopen(self, generation: int) -> None:
         """Open the file anew, unless somebody did since `generation`. Waits for lent cursors to come back."""
@@ -94,6 +120,7 @@ class Database:
             self._drop()
             self.generation += 1
             self._root = connect(self.path)
+            self.catch_up(self._root)
 
     def _drop(self) -> None:
         """DuckDB shares an instance among all connections of a process, so every one of them has to go."""
@@ -104,8 +131,26 @@ class Database:
         self._idle.clear()
         self._root = None
 
-    def sync(self) -> None:
+    def begin_at(self, batch: int) -> None:
+        """The file, as it was opened, ends with this batch."""
+        self._saved = batch
+
+    def checkpoint(self) -> None:
+        """The file holds everything that is committed. Raises duckdb.Error, OSError, UnavailableError.
+
+        That DuckDB says so is not enough to throw the journal away: the file's own header has to have moved on.
+        """
+        with self.cursor() as cursor:
+            ((batch,),) = cursor.execute("SELECT batch FROM meta").fetchall()
+            before = self._iteration()
+            cursor.execute("CHECKPOINT")
         os.fsync(self._fd)
+        if batch > self._saved and self._iteration() <= before:
+            raise UnavailableError("the database's checkpoint wrote nothing")
+        self._saved = batch
+
+    def _iteration(self) -> int:
+        return max(_HEADER.unpack(os.pread(self._fd, _HEADER.size, offset))[1] for offset in _HEADERS)
 
     def copy_to(self, target: Path) -> None:
         """The file as it is; whoever calls keeps it from being written."""
@@ -124,29 +169,33 @@ class Database:
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Raises CorruptLogError. A damaged write-ahead log is moved aside: the journal holds all that it held."""
-    try:
-        return _connect(path)
-    except duckdb.Error as exc:
-        wal = path.with_name(path.name + ".wal")
-        aside = wal.with_name(f"{wal.name}.damaged-{os.getpid()}")
-        if not wal.exists() or "lock on file" in str(exc):
-            raise translated(exc) from exc
+    """The file as its last checkpoint left it. Raises CorruptLogError."""
+    wal = path.with_name(path.name + ".wal")
+    if wal.exists() and wal.stat().st_size <= _MARK_BYTES_MAX:
+        wal.unlink()
+    elif wal.exists():
+        aside = wal.with_name(f"{wal.name}.foreign-{os.getpid()}")
         wal.rename(aside)
-        try:
-            connection = _connect(path)
-        except duckdb.Error as second:
-            aside.rename(wal)
-            raise translated(second) from second
-        logger.warning("DuckDB's write-ahead log was damaged and is now %s; the journal is replayed instead", aside)
-        return connection
+        logger.warning("something else than tenure wrote to %s; what it wrote is now in %s", path, aside)
+    connection = duckdb.connect(":memory:", config=dict(CONFIG))
+    try:
+        # Else a forgotten log would checkpoint in its destructor, in a forked child too.
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        name = str(path).replace("'", "''")
+        connection.execute(f"ATTACH '{name}' AS {CATALOG} (RECOVERY_MODE no_wal_writes)")
+        return _in_catalog(connection)
+    except duckdb.Error as exc:
+        connection.close()
+        raise translated(exc) from exc
 
 
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(path), config=dict(CONFIG))
-    # Else a forgotten log would checkpoint in its destructor, in a forked child too.
-    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-    return connection
+def _in_catalog(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    return connection.execute(f"USE {CATALOG}")
+
+
+def spoiled(exc: duckdb.Error) -> bool:
+    """Whether the instance refuses everything from now on."""
+    return isinstance(exc, duckdb.FatalException) or "has been invalidated" in str(exc)
 
 
 def translated(exc: duckdb.Error) -> TenureError:

@@ -27,6 +27,7 @@ from registry.application.ports import (
     Ids,
     Metric,
     Motion,
+    Usage,
     VersionPage,
     VersionQuery,
 )
@@ -48,6 +49,7 @@ from registry.store.home import Home
 from registry.store.journal import Segment
 from registry.store.reads import Reads
 from registry.store.selection import select_deployments, select_versions
+from registry.store.usage import read_last_used, read_usage, usage_row
 from registry.store.writer import Writer, key_conflict
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class DuckDBLog:
         opened = opening.open_files(home.path)
         self._database = opened.database
         self._live = opened.live
+        self._database.catch_up = lambda cursor: opening.catch_up(cursor, home.path, until=opened.live.applied)
         self._reads = Reads(opened.database)
         self._folder = home.path / opening.JOURNAL
         self._clean = opened.replayed == 0 and opened.segment.is_empty and not opened.finished
@@ -131,6 +134,11 @@ class DuckDBLog:
         self._check()
         if points:
             self._writer.submit(Request(metrics=[metric_row(ref, point) for point in points]))
+
+    def record_usage(self, usage: Sequence[Usage]) -> None:
+        self._check()
+        if usage:
+            self._writer.submit(Request(usage=[usage_row(one) for one in usage]))
 
     # Events
 
@@ -234,6 +242,16 @@ class DuckDBLog:
         self._settle()
         return self._reads.metrics(ref, attempt)
 
+    def usage(
+        self, *, model: str | None = None, version: int | None = None, since: datetime | None = None
+    ) -> Sequence[Usage]:
+        self._settle()
+        return read_usage(self._database, model=model, version=version, since=since)
+
+    def last_used(self) -> Mapping[str, datetime]:
+        self._settle()
+        return read_last_used(self._database)
+
     # Tools
 
     def verify(self) -> int:
@@ -270,7 +288,7 @@ class DuckDBLog:
     def backup(self, target: Path) -> int:
         self._settle()
         with self._applier.paused():
-            return tools.backup(self._database, self._applier.checkpoint, target)
+            return tools.backup(self._database, target)
 
     def close(self) -> None:
         if self._closed or self._pid != os.getpid():
@@ -290,7 +308,7 @@ class DuckDBLog:
             self.home.close()
 
     def _checkpoint(self, segment: Segment) -> None:
-        self._applier.checkpoint()
+        self._database.checkpoint()
         if not segment.is_empty:
             Segment.begin(self._folder, self._live.tip).close()
             remove((segment.path,))

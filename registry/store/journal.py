@@ -27,6 +27,7 @@ from registry.store.migrations import sync_folder
 _BASE = struct.Struct("<8sQQ64s16s")
 _HEAD = struct.Struct("<2sHQI")
 _CRC = struct.Struct("<I")
+_NUMBER = struct.Struct("<Q")
 _LINK_BYTES = 16
 _BASE_BYTES = _BASE.size + _CRC.size
 _HEAD_BYTES = _HEAD.size + _CRC.size
@@ -34,6 +35,7 @@ _PIECE_BYTES = 2_047
 _MAGIC = b"TENURE-J"
 _RECORD = b"TR"
 _FORMAT = 1
+WITNESS = "acknowledged"
 
 HINT = (
     "nothing was changed. Copy the home away first. Then put back the damaged file from a copy, or restore the "
@@ -138,6 +140,35 @@ def _write(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
+class Witness:
+    """A file beside the segments with the number of the last acknowledged batch.
+
+    It is not synced, so after a power cut it may be behind, but never ahead: a journal that ends before it has lost
+    something that was acknowledged, which its own bytes cannot tell from the torn end of a crash.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._fd = os.open(folder / WITNESS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def saw(self, batch: int) -> None:
+        number = _NUMBER.pack(batch)
+        os.pwrite(self._fd, number + _CRC.pack(zlib.crc32(number)), 0)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def witnessed(folder: Path) -> int:
+    """The last batch that is known to have been acknowledged; 0 when nothing is known."""
+    try:
+        data = (folder / WITNESS).read_bytes()
+    except FileNotFoundError:
+        return 0
+    if len(data) != _NUMBER.size + _CRC.size or _CRC.unpack_from(data, _NUMBER.size) != (zlib.crc32(data[:8]),):
+        return 0
+    return _NUMBER.unpack_from(data)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A segment as it was read. `torn`: its end was cut by a crash in mid-write and is to be cut off at `length`."""
@@ -161,11 +192,13 @@ def segments(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
 
 
-def read_segment(path: Path, *, newest: bool) -> Found:
-    """Raises CorruptLogError for anything that is not what was written; only the newest segment may be torn."""
+def read_segment(path: Path, *, newest: bool, until: int | None = None) -> Found:
+    """Its records, to the batch `until`. Raises CorruptLogError for anything that is not what was written; only the
+    newest segment may be torn.
+    """
     data = path.read_bytes()
     base = _read_base(path, data)
-    records = tuple(_records(path, data, base))
+    records = tuple(_records(path, data, base, until))
     length = records[-1].end if records else _BASE_BYTES
     torn = length < len(data)
     if torn and not newest:
@@ -182,9 +215,9 @@ def _read_base(path: Path, data: bytes) -> Tip:
     return Tip(batch, position, hash_.decode(), link)
 
 
-def _records(path: Path, data: bytes, base: Tip) -> Iterator[Record]:
+def _records(path: Path, data: bytes, base: Tip, until: int | None) -> Iterator[Record]:
     start, link, batch = _BASE_BYTES, base.link, base.batch
-    while start < len(data):
+    while start < len(data) and (until is None or batch < until):
         if data[start] == 0 and not any(data[start:]):
             return  # a file system that grew the file before its contents were on the disk
         if len(data) - start < _HEAD_BYTES:

@@ -20,7 +20,8 @@ from registry.domain.states import State
 from registry.store.batches import Batch
 from registry.store.database import Database
 from registry.store.journal import Tip
-from registry.store.projection import READ_MODELS, copy_of, empty_state, from_document, split
+from registry.store.projection import copy_of, empty_state
+from registry.store.statements import stored_states
 
 STATES_MAX = 10_000
 KEYS_MAX = 65_536
@@ -292,18 +293,4 @@ class Live:
 
     def stored(self, streams: Iterable[str]) -> dict[str, State]:
         """States as the database has them, of streams that it has."""
-        keys: dict[str, list[str]] = {}
-        for stream in streams:
-            kind, key = split(stream)
-            if kind in READ_MODELS:
-                keys.setdefault(kind, []).append(key)
-        found: dict[str, State] = {}
-        for kind, wanted in keys.items():
-            if len(wanted) == 1:
-                sql, parameters = f"SELECT key, doc FROM {kind} WHERE key = ?", wanted  # noqa: S608 -- a table of ours
-            else:
-                sql = f"SELECT key, doc FROM {kind} WHERE key IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608 -- see above
-                parameters = [wanted]
-            for key, text in self._database.query(sql, parameters):
-                found[f"{kind}:{key}"] = from_document(kind, text)
-        return found
+        return self._database.asked(lambda cursor: stored_states(cursor, streams))

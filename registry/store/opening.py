@@ -4,6 +4,7 @@ the database is behind the journal      its records are replayed
 … and behind where the journal begins   refused: the database has lost what the journal no longer holds
 both hold an event, and differ          refused
 the journal's end is torn               cut off: it was never acknowledged
+… and what is missing was acknowledged  refused
 the database is ahead of the journal    the journal lost its end after it was applied: begun anew from the database
 either is missing, and was not empty    refused
 """
@@ -17,16 +18,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from registry.domain.apply import apply
 from registry.domain.errors import CorruptLogError
+from registry.domain.states import State
 from registry.store import journal, migrations
 from registry.store.applier import remove
 from registry.store.batches import Batch, batch_of, tip_of
 from registry.store.database import Database
-from registry.store.journal import Found, Segment, Tip
+from registry.store.journal import Found, Record, Segment, Tip
 from registry.store.live import Live
-from registry.store.projection import fingerprint
+from registry.store.projection import empty_state, fingerprint
 from registry.store.rebuilding import rebuild_states
-from registry.store.statements import write_batches
+from registry.store.statements import Cursor, stored_states, write_batches
 
 DATABASE = "tenure.duckdb"
 JOURNAL = "journal"
@@ -81,20 +84,24 @@ def _opened(database: Database, home: Path, folder: Path, found: list[Found]) ->
         migrations.migrate(cursor)
     ((batch, position, hash_, folding),) = database.query("SELECT batch, position, hash, folding FROM meta")
     tip = Tip(batch, position, hash_)
+    database.begin_at(batch)
     _check_database(database, tip)
     if not found and tip.batch and not (home / JOURNAL_IS_LOST).exists():
         raise CorruptLogError(
             f"{folder} is missing: nobody can tell whether {database.path} is whole", hint=journal.HINT
         )
+    _check_end(folder, found, tip)
     needless, found = _contiguous(found, tip)
     batches = _missing_batches(found, tip)
-    _replay(database, batches)
-    if batches:
-        tip = Tip(batches[-1].number, batches[-1].position, batches[-1].hash)
     if folding != fingerprint():
         with database.cursor() as cursor:
             rebuild_states(cursor)
             cursor.execute("UPDATE meta SET folding = ?", [fingerprint()])
+        database.checkpoint()
+    if batches:
+        with database.cursor() as cursor:
+            _replay(cursor, batches)
+        tip = Tip(batches[-1].number, batches[-1].position, batches[-1].hash)
     segment = _segment(database, folder, found, tip)
     remove(part.path for part in needless)
     (home / JOURNAL_IS_LOST).unlink(missing_ok=True)
@@ -114,6 +121,18 @@ def _check_database(database: Database, tip: Tip) -> None:
             f"the database holds {count} events and should hold {tip.position}: it was changed by something else",
             position=min(count, tip.position) + 1,
             hint="nothing was changed. Copy the home away, then restore the newest `tenure log backup`",
+        )
+
+
+def _check_end(folder: Path, found: Sequence[Found], tip: Tip) -> None:
+    """What was acknowledged is there, in the journal or in the database."""
+    seen = journal.witnessed(folder)
+    last = max(tip.batch, found[-1].last if found else 0)
+    if last < seen:
+        raise CorruptLogError(
+            f"the journal has lost its end: it holds batch {last}, and batch {seen} was acknowledged",
+            hint=f"nothing was changed. Copy the home away, then restore the newest `tenure log backup`; or remove the "
+            f"file {folder / journal.WITNESS} to go on with what is left",
         )
 
 
@@ -165,16 +184,41 @@ def _disagree(tip: Tip, position: int) -> CorruptLogError:
     )
 
 
-def _replay(database: Database, batches: Sequence[Batch]) -> None:
-    if not batches:
-        return
-    ((batch, position, hash_),) = database.query("SELECT batch, position, hash FROM meta")
-    live = Live(database, Tip(batch, position, hash_), datetime.min)  # noqa: DTZ901 -- naive, as columns are
-    touched = live.fold(batches, live.stored(live.unknown_bases(batches)))
-    with database.cursor() as cursor:
-        cursor.execute("BEGIN")
-        write_batches(cursor, batches, touched)
-        cursor.execute("COMMIT")
+def _replay(cursor: Cursor, batches: Sequence[Batch]) -> None:
+    events = [event for batch in batches for event in batch.events]
+    old = {event.stream for event in events} - {event.stream for event in events if event.stream_version == 1}
+    states: dict[str, State | None] = dict(stored_states(cursor, old))
+    for event in events:
+        if event.stream not in states:
+            states[event.stream] = empty_state(event.stream)
+        state = states[event.stream]
+        if state is not None:
+            apply(state, event)
+    touched = {stream: state for stream, state in states.items() if state is not None}
+    cursor.execute("BEGIN")
+    write_batches(cursor, batches, touched)
+    cursor.execute("COMMIT")
+
+
+def catch_up(cursor: Cursor, home: Path, *, until: int) -> None:
+    """Apply what the journal holds after the database's last batch, to the batch `until`; both may be in use."""
+    ((batch, position, hash_),) = cursor.execute("SELECT batch, position, hash FROM meta").fetchall()
+    missing: list[Batch] = []
+    for record in _records_until(home / JOURNAL, until):
+        if record.batch > batch:
+            missing.append(batch_of(record.batch, record.payload, position=position, hash=hash_))
+            position, hash_ = missing[-1].position, missing[-1].hash
+    if missing:
+        _replay(cursor, missing)
+
+
+def _records_until(folder: Path, until: int) -> list[Record]:
+    while True:
+        try:
+            parts = [journal.read_segment(path, newest=True, until=until) for path in journal.segments(folder)]
+        except FileNotFoundError:  # dropped after a checkpoint, between the listing and the reading
+            continue
+        return [record for part in parts for record in part.records]
 
 
 def _segment(database: Database, folder: Path, found: list[Found], tip: Tip) -> Segment:
@@ -184,9 +228,7 @@ def _segment(database: Database, folder: Path, found: list[Found], tip: Tip) -> 
         if last.torn:
             _cut(last)
         return Segment(last.path, length=last.length, link=last.link)
-    with database.cursor() as cursor:
-        cursor.execute("CHECKPOINT")
-    database.sync()
+    database.checkpoint()
     folder.mkdir(mode=0o700, exist_ok=True)
     segment = Segment.begin(folder, tip)
     remove(part.path for part in found)

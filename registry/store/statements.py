@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from registry.domain.states import State
 from registry.store.batches import Batch, MetricRow
 from registry.store.chain import COLUMNS, Row
-from registry.store.projection import READ_MODELS, split
+from registry.store.projection import READ_MODELS, from_document, split
+from registry.store.usage import write_usage
 from registry.store.values import canonical_text
 
 
@@ -61,6 +62,7 @@ def write_batches(cursor: Cursor, batches: Sequence[Batch], touched: Mapping[str
     if keys:
         cursor.execute(_KEY, columns_of(keys))
     write_metrics(cursor, [row for batch in batches for row in batch.metrics])
+    write_usage(cursor, [row for batch in batches for row in batch.usage])
     mark(cursor, batches[-1].number, batches[-1].position, batches[-1].hash)
 
 
@@ -82,6 +84,25 @@ def write_states(cursor: Cursor, touched: Mapping[str, State], *, born: set[str]
         cursor.execute(_FORGET[kind], [keys])
     for kind, values in rows.items():
         cursor.execute(_STATE[kind], columns_of(values))
+
+
+def stored_states(cursor: Cursor, streams: Iterable[str]) -> dict[str, State]:
+    """States as the database has them, of streams that it has."""
+    keys: dict[str, list[str]] = {}
+    for stream in streams:
+        kind, key = split(stream)
+        if kind in READ_MODELS:
+            keys.setdefault(kind, []).append(key)
+    found: dict[str, State] = {}
+    for kind, wanted in keys.items():
+        if len(wanted) == 1:
+            sql, parameters = f"SELECT key, doc FROM {kind} WHERE key = ?", wanted  # noqa: S608 -- a table of ours
+        else:
+            sql = f"SELECT key, doc FROM {kind} WHERE key IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608 -- see above
+            parameters = [wanted]
+        for key, text in cursor.execute(sql, parameters).fetchall():
+            found[f"{kind}:{key}"] = from_document(kind, text)
+    return found
 
 
 def clear_states(cursor: Cursor) -> None:

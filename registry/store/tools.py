@@ -186,12 +186,15 @@ def import_(database: Database, source: Path, *, tip: Tip) -> tuple[Tip, datetim
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
-        cursor.execute("CHECKPOINT")
-    database.sync()
+    try:
+        database.checkpoint()
+    except BaseException as exc:
+        database.reopen(database.generation)
+        raise translated(exc) if isinstance(exc, duckdb.Error) else exc from exc
     return Tip(tip.batch + 1, walk.position, walk.hash, tip.link), walk.recorded_at, walk.position
 
 
-def backup(database: Database, checkpoint: Callable[[], None], target: Path) -> int:
+def backup(database: Database, target: Path) -> int:
     """The caller keeps the database at the end of a batch. The target opens as a home.
 
     Raises BadInputError when the target exists and holds something, or cannot be written.
@@ -203,7 +206,7 @@ def backup(database: Database, checkpoint: Callable[[], None], target: Path) -> 
         shutil.rmtree(part, ignore_errors=True)
         (part / opening.JOURNAL).mkdir(parents=True)
         part.chmod(0o700)
-        checkpoint()
+        database.checkpoint()
         ((batch, position, hash_),) = database.query("SELECT batch, position, hash FROM meta")
         database.copy_to(part / opening.DATABASE)
         Segment.begin(part / opening.JOURNAL, Tip(batch, position, hash_)).close()

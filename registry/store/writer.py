@@ -21,8 +21,9 @@ from registry.domain.errors import ConflictError, IdempotencyConflictError, Unav
 from registry.domain.events import Event
 from registry.store.batches import Batch, Request, event_line, key_line, metric_line, payload_of
 from registry.store.chain import digest, halves
-from registry.store.journal import Segment, Tip
+from registry.store.journal import Segment, Tip, Witness
 from registry.store.live import Live
+from registry.store.usage import usage_line
 from registry.store.values import naive_utc
 
 REQUESTS_PER_BATCH_MAX = 1_024
@@ -46,6 +47,7 @@ class Writer:
         self._live = live
         self._segment = segment
         self._folder = folder
+        self._witness = Witness(folder)
         self._clock = clock
         self._ids = ids
         self._hand_over = hand_over
@@ -82,6 +84,7 @@ class Writer:
                 self._open = False
                 self._queue.put(None)
         self._thread.join()
+        self._witness.close()
         return self._segment
 
     def _run(self) -> None:
@@ -151,6 +154,7 @@ class Writer:
                 request.answer, request.error = None, refused(exc)
             return
         tip = Tip(batch.number, batch.position, batch.hash, self._segment.link)
+        self._witness.saw(batch.number)
         live.publish(batch, placing.heads, tip, placing.recorded_at)
         self._hand_over(batch)
 
@@ -221,6 +225,9 @@ class Placing:
         for row in request.metrics:
             self.batch.metrics.append(row)
             self.lines.append(metric_line(row))
+        for row in request.usage:
+            self.batch.usage.append(row)
+            self.lines.append(usage_line(row))
         request.answer = Appended(position=self.batch.position, events=events)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import duckdb
 import pytest
 
 from registry.application.ports import Idempotency, Metric
-from registry.domain.errors import BadInputError, CorruptLogError
+from registry.domain.errors import BadInputError, CorruptLogError, UnavailableError
 from registry.domain.ids import VersionRef
 from registry.store import journal, migrations, writer
 from registry.store.applier import Applier
+from registry.store.database import Database
 from registry.store.duckdb_log import DuckDBLog, open_log
 from tests.store.samples import START, Counting, Log, Ticking, add, fill, requested, status
 from tests.store.test_log_tools import read_models
@@ -113,27 +115,57 @@ def test_what_was_applied_and_not_checkpointed_is_there(home: Path, tmp_path: Pa
     fill(log)
     list(log.read())
     copy = crashed(log, tmp_path / "copy")
-    assert (copy / WAL).stat().st_size > 0
     check_whole(copy, log.head())
     log.close()
 
 
-def test_a_damaged_write_ahead_log_is_made_good_from_the_journal(home: Path, tmp_path: Path) -> None:
+def test_the_database_has_no_log_of_its_own_and_one_that_something_else_left_is_set_aside(home: Path) -> None:
     log = opened(home)
     fill(log)
     list(log.read())
     head = log.head()
-    base = crashed(log, tmp_path / "base")
+    assert not (home / WAL).exists()
     log.close()
-    size = (base / WAL).stat().st_size
-    for number, offset in enumerate(range(0, size, max(1, size // 24))):
-        for change in (flip, cut):
-            copy = Path(shutil.copytree(base, tmp_path / f"{change.__name__}-{number}"))
-            change(copy / WAL, offset)
-            recovered = opened(copy)
-            assert recovered.verify() == head
-            recovered.close()
-            shutil.rmtree(copy)
+    (home / WAL).write_bytes(b"the mark of a checkpoint that was killed")
+    check_whole(home, head)
+    (home / WAL).write_bytes(b"of a program that opened the file" * 10)
+    check_whole(home, head + 1)
+    assert [path.stat().st_size for path in home.glob(f"{WAL}*")] == [330]
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_segment_that_is_finished_during_a_checkpoint_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = opened(home)
+    real = Database.checkpoint
+    meanwhile = iter(range(100, 120))
+
+    def slow(self: Database) -> None:
+        real(self)
+        if self.path.parent == home:
+            for number in itertools.islice(meanwhile, 8):
+                add(log, requested("support-bot", number))
+
+    monkeypatch.setattr(Database, "checkpoint", slow)
+    for number in range(1, 20):
+        add(log, requested("support-bot", number))
+    list(log.read())
+    with cast("DuckDBLog", log)._applier.paused():
+        copy = crashed(log, home.with_suffix(".copy"))
+        head = log.head()
+    check_whole(copy, head)
+
+
+def test_a_checkpoint_that_wrote_nothing_is_not_believed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = opened(home)
+    fill(log)
+    database = cast("DuckDBLog", log)._database
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_iteration", lambda: 1)
+        with pytest.raises(UnavailableError, match="wrote nothing"):
+            log.backup(home.with_suffix(".backup"))
+        log.close()
+    assert segment_of(home).stat().st_size > 1_000
+    check_whole(home, 22)
 
 
 def flip(path: Path, offset: int) -> None:
@@ -201,6 +233,7 @@ def test_a_torn_end_is_cut_off_and_the_log_goes_on(home: Path, tmp_path: Path, t
     add(log, status("support-bot", 3))
     copy = crashed(log, tmp_path / "copy")
     whole = segment_of(copy).read_bytes()
+    (copy / "journal" / journal.WITNESS).unlink()
     segment_of(copy).write_bytes(whole[: kept + 30] + tail)
     if tail:
         segment_of(copy).write_bytes(whole[:kept] + tail)
@@ -220,15 +253,39 @@ def test_a_record_whose_end_never_reached_the_disk_is_torn_too(home: Path, tmp_p
         journal.read_segment(path, newest=False)
 
 
-def test_a_journal_that_lost_its_end_after_it_was_applied_is_begun_anew(home: Path, tmp_path: Path) -> None:
+def test_a_journal_that_lost_its_end_after_a_checkpoint_is_begun_anew(home: Path, tmp_path: Path) -> None:
     log = opened(home)
     fill(log)
-    list(log.read())
+    log.backup(tmp_path / "backup")
     copy = crashed(log, tmp_path / "copy")
     path = segment_of(copy)
     cut(path, path.stat().st_size // 2)
     check_whole(copy, log.head())
     assert not path.exists()
+    log.close()
+
+
+def test_a_journal_that_lost_what_was_acknowledged_is_refused_wherever_it_was_cut(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    copy = crashed(log, tmp_path / "copy")
+    path = segment_of(copy)
+    for size in range(path.stat().st_size - 1, journal._BASE_BYTES - 1, -97):
+        cut(path, size)
+        with pytest.raises(CorruptLogError, match="the journal has lost its end") as error:
+            opened(copy)
+        assert "nothing was changed" in str(error.value.hint)
+    (copy / "journal" / journal.WITNESS).unlink()
+    opened(copy).close()
+    log.close()
+
+
+def test_a_damaged_witness_bears_no_witness(home: Path, tmp_path: Path) -> None:
+    log = opened(home)
+    fill(log)
+    copy = crashed(log, tmp_path / "copy")
+    flip(copy / "journal" / journal.WITNESS, 2)
+    check_whole(copy, log.head())
     log.close()
 
 
@@ -247,17 +304,17 @@ def test_a_database_that_is_behind_where_the_journal_begins_is_refused(home: Pat
     assert "restore" in error.value.hint
 
 
-@pytest.mark.parametrize("checkpointed", [True, False])
-def test_a_database_and_a_journal_of_different_logs_are_refused(home: Path, tmp_path: Path, checkpointed: bool) -> None:
+@pytest.mark.parametrize("crash", [True, False])
+def test_a_database_and_a_journal_of_different_logs_are_refused(home: Path, tmp_path: Path, crash: bool) -> None:
     homes = [home, tmp_path / "other"]
     for number, path in enumerate(homes):
         log = opened(path)
         add(log, requested("a", 1 + number))
-        list(log.read())
-        if not checkpointed:
+        if crash:
+            log.backup(path.with_suffix(".backup"))
             crashed(log, path.with_suffix(".copy"))
         log.close()
-    if not checkpointed:
+    if crash:
         homes = [path.with_suffix(".copy") for path in homes]
         segment_of(homes[0]).rename(segment_of(homes[1]))
     else:
@@ -301,7 +358,6 @@ def test_a_database_that_was_never_made_is_made_from_the_journal(home: Path, tmp
     fill(log)
     copy = crashed(log, tmp_path / "copy")
     (copy / DATABASE).unlink()
-    (copy / WAL).unlink(missing_ok=True)
     (copy / f"{DATABASE}.new").write_bytes(b"left by a crash while it was being made")
     check_whole(copy, log.head())
 
@@ -358,7 +414,8 @@ def test_full_segments_go_when_a_checkpoint_has_made_them_needless(home: Path, t
         add(log, requested("support-bot", number))
     list(log.read())
     assert len(journal.segments(home / "journal")) <= 12
-    copy = crashed(log, tmp_path / "copy")
+    with cast("DuckDBLog", log)._applier.paused():
+        copy = crashed(log, tmp_path / "copy")
     log.close()
     assert [path.name for path in journal.segments(home / "journal")] == [f"{60:020}"]
     check_whole(copy, 59)
@@ -381,7 +438,6 @@ def test_several_segments_are_replayed_in_order_and_a_missing_one_is_noticed(hom
     with pytest.raises(CorruptLogError, match="has lost events"):
         opened(beheaded)
     (beheaded / DATABASE).unlink()
-    (beheaded / WAL).unlink(missing_ok=True)
     with pytest.raises(CorruptLogError, match="is missing"):
         opened(beheaded)
     check_whole(copy, 19)

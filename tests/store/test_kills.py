@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -60,9 +61,15 @@ class Killed:
         self._nursery.communicate()
 
 
-@pytest.mark.slow
-def test_no_acknowledged_event_is_lost_over_two_hundred_kills(home: Path) -> None:
+@pytest.fixture
+def killed(home: Path) -> Iterator[Killed]:
     killed = Killed(home)
+    yield killed
+    killed.close()
+
+
+@pytest.mark.slow
+def test_no_acknowledged_event_is_lost_over_two_hundred_kills(home: Path, killed: Killed) -> None:
     known: dict[int, str] = {}
     whole = 0
     begun = time.monotonic()
@@ -87,6 +94,5 @@ def test_no_acknowledged_event_is_lost_over_two_hundred_kills(home: Path) -> Non
                 assert read_models(log) == live
         finally:
             log.close()
-    killed.close()
     assert whole > 5 * KILLS
     print(f"{KILLS} kills, {whole} events, {time.monotonic() - begun:.0f} s")  # noqa: T201 -- shown by `pytest -s`
