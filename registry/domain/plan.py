@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from registry.domain.deploying import GONE, usable
 from registry.domain.policy import Policy
-from registry.domain.states import DeploymentState, ModelState, VersionState
+from registry.domain.states import DeploymentState, VersionState
 
 
 class Action(StrEnum):
@@ -33,6 +33,10 @@ class Action(StrEnum):
     DELETE = "delete deployment"
     VERIFY_DELETED = "verify deletion of deployment"
     DELETE_ARTIFACT = "delete artifact"
+    SWEEP = "compare with provider"
+    ADOPT = "adopt orphan"
+    REQUEST_VERSION_DELETION = "request deletion of version"
+    CHECK_BUDGET = "check monthly budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +47,12 @@ class Step:
     connection: str
     version: VersionState | None = None
     deployment: DeploymentState | None = None
+    model: str | None = None
+    """Of a step that is about a model as a whole."""
     why: str
     actor: str = "scheduler"
+    since: datetime | None = None
+    """What `due_at` counts from, where the step is about something that has lasted."""
     due_at: datetime | None = None
     """Not before; None: now."""
 
@@ -52,72 +60,130 @@ class Step:
     def subject(self) -> str:
         if self.deployment is not None:
             return self.deployment.id
-        assert self.version is not None
-        return f"{self.version.model}@{self.version.version}"
+        if self.version is not None:
+            return f"{self.version.model}@{self.version.version}"
+        return self.model or self.connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Everything that is not at rest, and what it refers to. `serves_alone`: connections that need no deployment."""
+    """Everything that is not at rest, and what it refers to. `serves_alone`: connections that need no deployment.
+
+    `policies`: of each model; `default` is the registry's own, for what belongs to no model. `retired`: of each model
+    whose policy limits artifacts, its retired versions that have one. `last_used`: by deployment, as far as anyone
+    knows.
+    """
 
     versions: tuple[VersionState, ...]
     deployments: tuple[DeploymentState, ...]
-    models: Mapping[str, ModelState] = field(default_factory=dict[str, ModelState])
+    models: Mapping[str, object] = field(default_factory=dict[str, object])
     policies: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
+    default: Policy = field(default_factory=lambda: Policy.of({}))
     serves_alone: frozenset[str] = frozenset()
+    retired: Mapping[str, tuple[VersionState, ...]] = field(default_factory=dict[str, tuple[VersionState, ...]])
+    last_used: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    orphan_grace: timedelta = timedelta(minutes=10)
+
+    def policy(self, model: str) -> Policy:
+        return self.policies.get(model, self.default)
 
 
-def plan(world: World, now: datetime) -> list[Step]:
-    """Steps in the order in which they are best done: what is being paid for and unwanted goes first."""
+def plan(world: World, _now: datetime | None = None) -> list[Step]:
+    """Steps in the order in which they are best done: what is being paid for and unwanted goes first.
+
+    Depends on nothing but the world: what time it is decides only which of the steps are due. The steps of a model
+    depend on that model alone, so that a large registry can be planned model by model.
+    """
     by_version: dict[tuple[str, int], list[DeploymentState]] = {}
     for deployment in world.deployments:
         by_version.setdefault((deployment.model, deployment.version), []).append(deployment)
     versions = {(one.model, one.version): one for one in world.versions}
     steps: list[Step] = []
     for deployment in world.deployments:
-        steps += _deployment_steps(world, deployment, versions.get((deployment.model, deployment.version)), now)
+        steps += _deployment_steps(world, deployment, versions.get((deployment.model, deployment.version)))
     for version in world.versions:
         steps += _version_steps(world, version, by_version.get((version.model, version.version), []))
+    for model, retired in world.retired.items():
+        steps += _artifact_steps(world.policy(model), retired, by_version)
+    steps += _budget_steps(world)
     return steps
 
 
-def _deployment_steps(
-    world: World, deployment: DeploymentState, version: VersionState | None, now: datetime
-) -> Iterable[Step]:
+def _deployment_steps(world: World, deployment: DeploymentState, version: VersionState | None) -> Iterable[Step]:
     def step(action: Action, why: str) -> Step:
         return Step(action=action, connection=deployment.connection, version=version, deployment=deployment, why=why)
 
     match deployment.state:
+        case "deleting" if deployment.deletion_accepted:
+            yield step(Action.VERIFY_DELETED, "deleted is what reads no longer show")
         case "deleting":
-            if deployment.deletion_accepted:
-                yield step(Action.VERIFY_DELETED, "deleted is what reads no longer show")
-            else:
-                yield step(Action.DELETE, deployment.reason or "asked to go")
+            yield step(Action.DELETE, deployment.reason or "asked to go")
         case "failed":
             yield step(Action.REQUEST_DELETION, "a failed deployment can be billed")
-        case "requested" | "provisioning" if _unwanted(deployment, version):
-            yield step(Action.REQUEST_DELETION, "the activation that it was made for has come to nothing")
-        case "requested" if deployment.outcome_unknown:
-            yield step(Action.FIND_DEPLOYMENT, "the create may have happened")
-        case "requested":
-            yield step(Action.CREATE, "its intent is recorded")
-        case "provisioning":
-            yield step(Action.POLL_DEPLOYMENT, "it is coming up")
+        case "requested" | "provisioning":
+            yield step(*_coming_up(deployment, version))
         case "serving":
-            yield step(Action.WATCH, "it is billed as long as it is there")
-            yield from _superseded(world, deployment, version, now)
+            if not deployment.orphan:
+                yield step(Action.WATCH, "it is billed as long as it is there")
+            yield from _clean_up(world, deployment, version)
         case _:
             pass
 
 
-def _superseded(
-    world: World, deployment: DeploymentState, version: VersionState | None, now: datetime
-) -> Iterable[Step]:
+def _coming_up(deployment: DeploymentState, version: VersionState | None) -> tuple[Action, str]:
+    if _unwanted(deployment, version):
+        return Action.REQUEST_DELETION, "the activation that it was made for has come to nothing"
+    if deployment.state == "provisioning":
+        return Action.POLL_DEPLOYMENT, "it is coming up"
+    if deployment.outcome_unknown:
+        return Action.FIND_DEPLOYMENT, "the create may have happened"
+    return Action.CREATE, "its intent is recorded"
+
+
+def _clean_up(world: World, deployment: DeploymentState, version: VersionState | None) -> Iterable[Step]:
+    """What the policy does about something that serves."""
+    if deployment.orphan:
+        yield from _orphan(world, deployment)
+    else:
+        yield from _superseded(world, deployment, version)
+        yield from _idle(world, deployment, version)
+
+
+def _orphan(world: World, orphan: DeploymentState) -> Iterable[Step]:
+    """What bears our tag and nobody asked for, by the policy of the model that it seems to belong to."""
+    model, _, number = (orphan.suspected or "").rpartition("@")
+    policy = world.policy(model)
+    assert orphan.requested_at is not None
+    made_at = orphan.billed_from or orphan.requested_at
+
+    def step(action: Action, why: str, actor: str, grace: timedelta) -> Step:
+        return Step(
+            action=action,
+            connection=orphan.connection,
+            deployment=orphan,
+            why=why,
+            actor=actor,
+            due_at=made_at + grace,
+        )
+
+    if orphan.duplicate_of is not None:
+        why = f"a second one under the name of {orphan.duplicate_of}"
+        yield step(Action.REQUEST_DELETION, why, "policy:delete-duplicates", timedelta())
+    elif policy.orphans == "delete":
+        why = f"orphans = delete, {_plain(world.orphan_grace)} after it was made: no intent of this registry names it"
+        yield step(Action.REQUEST_DELETION, why, "policy:delete-orphans", world.orphan_grace)
+    elif policy.orphans == "adopt" and number:
+        grace = _plain(world.orphan_grace)
+        why = f"orphans = adopt, {grace} after it was made: it serves the artifact of {orphan.suspected}"
+        yield step(Action.ADOPT, why, "policy:adopt-orphans", world.orphan_grace)
+
+
+def _superseded(world: World, deployment: DeploymentState, version: VersionState | None) -> Iterable[Step]:
     """The deployment of a version that is no longer active, by policy; one that was asked for by hand stays."""
     since = unused_since(deployment, version)
     if since is None:
         return
-    policy = world.policies.get(deployment.model) or Policy.of({})
+    policy = world.policy(deployment.model)
     if policy.superseded == "keep":
         return
     yield Step(
@@ -125,10 +191,83 @@ def _superseded(
         connection=deployment.connection,
         version=version,
         deployment=deployment,
-        why=f"superseded = delete, after {_plain(policy.superseded_grace.total_seconds())} of grace",
+        why=f"superseded = delete, after {_plain(policy.superseded_grace)} of grace",
         actor="policy:delete-superseded",
-        due_at=max(now, since + policy.superseded_grace),
+        due_at=since + policy.superseded_grace,
     )
+
+
+def _idle(world: World, deployment: DeploymentState, version: VersionState | None) -> Iterable[Step]:
+    """A standby that nobody called, by policy."""
+    limit = world.policy(deployment.model).idle_delete
+    if limit is None:
+        return
+    since = idle_since(deployment, version, world.last_used.get(deployment.id))
+    if since is None:
+        return
+    yield Step(
+        action=Action.REQUEST_DELETION,
+        connection=deployment.connection,
+        version=version,
+        deployment=deployment,
+        why=f"idle_delete = {_plain(limit)}: nobody has called it since {since.isoformat(timespec='seconds')}",
+        actor="policy:delete-idle",
+        since=since,
+        due_at=since + limit,
+    )
+
+
+def idle_since(
+    deployment: DeploymentState, version: VersionState | None, last_used: datetime | None
+) -> datetime | None:
+    """Since when nobody has called a standby; None where it is no standby, or where nobody knows.
+
+    One that this registry made is called through this registry, which records every call. One that existed before may
+    be called by anyone: it is idle only when something has told of a call, and none came after.
+    """
+    if version is None or version.state in {"active", "deploying"} or deployment.serving_at is None:
+        return None
+    if last_used is None and deployment.attached:
+        return None
+    times = (deployment.serving_at, version.retired_at, last_used)
+    return max(time for time in times if time is not None)
+
+
+def still_wanted(
+    step: Step, deployment: DeploymentState, version: VersionState | None, last_used: datetime | None
+) -> bool:
+    """Whether a deletion that was planned is still the right thing, by what is so when it is decided."""
+    match step.actor:
+        case "policy:delete-superseded":
+            return unused_since(deployment, version) is not None
+        case "policy:delete-idle":
+            return idle_since(deployment, version, last_used) == step.since
+        case "policy:delete-orphans" | "policy:delete-duplicates":
+            return deployment.orphan
+        case _:
+            return True
+
+
+def _artifact_steps(
+    policy: Policy, retired: tuple[VersionState, ...], by_version: Mapping[tuple[str, int], list[DeploymentState]]
+) -> Iterable[Step]:
+    """Artifacts of retired versions beyond those that are kept, the oldest first.
+
+    What was imported is somebody else's, and what a deployment still serves is in use.
+    """
+    if policy.keep_artifacts is None:
+        return
+    newest_first = sorted(retired, key=lambda one: one.version, reverse=True)
+    for version in reversed(newest_first[policy.keep_artifacts :]):
+        deployed = any(one.state not in GONE for one in by_version.get((version.model, version.version), ()))
+        if not deployed and not version.deletion_requested and version.method != "imported":
+            yield Step(
+                action=Action.REQUEST_VERSION_DELETION,
+                connection=version.connection,
+                version=version,
+                why=f"keep_artifacts = {policy.keep_artifacts}, and as many later versions are retired",
+                actor="policy:keep-artifacts",
+            )
 
 
 def _unwanted(deployment: DeploymentState, version: VersionState | None) -> bool:
@@ -210,5 +349,18 @@ def _ended_during(deployment: DeploymentState, version: VersionState) -> bool:
     return mine and deployment.state in {"failed", "deleting", "deleted"}
 
 
-def _plain(seconds: float) -> str:
-    return f"{seconds:g} s"
+def _budget_steps(world: World) -> Iterable[Step]:
+    for model in dict.fromkeys(one.model for one in world.deployments):
+        limit = world.policy(model).max_monthly_cost
+        if model and limit is not None:
+            yield Step(
+                action=Action.CHECK_BUDGET,
+                connection="",
+                model=model,
+                why=f"max_monthly_cost = {limit}",
+                actor="policy:max-monthly-cost",
+            )
+
+
+def _plain(span: timedelta) -> str:
+    return f"{span.total_seconds():g} s"

@@ -1,7 +1,7 @@
 """A model's rules for deploying, activating, cleaning up, approving and spending; and the scheduler's settings.
 
 What was set is kept as written (strings, as in TOML); `Policy.of` and `SchedulerSettings.of` give every key its value
-and refuse what they do not know by name.
+and refuse what they do not know by name. A model's own keys come first, then the registry's, then the defaults.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Policy:
     max_monthly_cost: Decimal | None
 
     @classmethod
-    def of(cls, written: Mapping[str, object]) -> Policy:
-        """Raises BadInputError naming the key that is unknown or wrong."""
+    def of(cls, written: Mapping[str, object], default: Mapping[str, object] | None = None) -> Policy:
+        """`default`: what the registry says for every model. Raises BadInputError naming the key that is wrong."""
         _refuse_unknown(written, POLICY_DEFAULTS, "policy")
-        values = {**POLICY_DEFAULTS, **written}
+        values = {**POLICY_DEFAULTS, **(default or {}), **written}
         parsed: dict[str, object] = {key: _policy_value(key, value) for key, value in values.items()}
         return cls(**parsed)  # pyright: ignore[reportArgumentType] - checked key by key
 
@@ -124,9 +124,9 @@ def _refuse_unknown(written: Mapping[str, object], known: Mapping[str, object], 
             raise BadInputError(f"{key!r} is not a {what} key; known: {', '.join(known)}", field=key)
 
 
-def policy_json(policy: Mapping[str, object]) -> dict[str, object]:
-    """Every key with its value, as it would be written."""
-    return {key: policy.get(key, default) for key, default in POLICY_DEFAULTS.items()}
+def policy_json(policy: Mapping[str, object], default: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Every key with its value, as it would be written; `default`: what the registry says for every model."""
+    return {**POLICY_DEFAULTS, **(default or {}), **policy}
 
 
 assert {one.name for one in fields(Policy)} == set(POLICY_DEFAULTS)

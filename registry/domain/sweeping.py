@@ -41,9 +41,7 @@ class Sweep:
     """Known to serve, and not shown: one read that missed it, not yet an absence."""
 
 
-def compare(
-    connection: ConnectionState, known: Iterable[DeploymentState], shown: Sequence[DeploymentReport]
-) -> Sweep:
+def compare(connection: ConnectionState, known: Iterable[DeploymentState], shown: Sequence[DeploymentReport]) -> Sweep:
     """`known`: every deployment that the connection ever had, oldest first."""
     mine = list(known)
     by_id = {one.provider_id: one for one in mine if one.provider_id is not None}
@@ -105,10 +103,10 @@ def orphan_found(
     now: datetime,
     who: Who,
 ) -> list[NewEvent]:
-    id = deployment_id(f"found:{connection.name}:{report.id}")
+    found = deployment_id(f"found:{connection.name}:{report.id}")
     since = now if report.created_at is None else min(report.created_at, now)
     payload = ev.OrphanFound(
-        deployment=id,
+        deployment=found,
         connection=connection.name,
         provider=connection.provider,
         name=report.name,
@@ -121,7 +119,7 @@ def orphan_found(
         suspected=str(ref_of(suspected)) if suspected else None,
         duplicate_of=duplicate_of.id if duplicate_of else None,
     )
-    return [who.says(deployment_stream(id), payload)]
+    return [who.says(deployment_stream(found), payload)]
 
 
 def adopt(orphan: DeploymentState, version: VersionState, who: Who) -> list[NewEvent]:

@@ -50,11 +50,10 @@ def steps(past: Past, *, alone: bool = False, **policy: object) -> list[Step]:
     world = World(
         versions=tuple(past.versions),
         deployments=tuple(one for version in past.versions for one in past.deployments(version.version)),
-        models={MODEL: past.known},
         policies={MODEL: Policy.of(policy)} if policy else {},
         serves_alone=frozenset({"cloud"}) if alone else frozenset(),
     )
-    return plan(world, past.now)
+    return plan(world)
 
 
 def actions(*history: Event, alone: bool = False, **policy: object) -> list[tuple[str, Action]]:
@@ -158,13 +157,6 @@ def test_a_superseded_deployment_goes_after_its_grace_on_the_policys_word() -> N
 
 def test_with_superseded_keep_it_stays() -> None:
     assert actions(*SUPERSEDED, superseded="keep") == [("dep", Action.WATCH), ("dep", Action.WATCH)]
-
-
-def test_what_is_due_already_is_due_now() -> None:
-    past = given(*SUPERSEDED).past
-    past.now += timedelta(days=1)
-    (step,) = [one for one in steps(past) if one.action == Action.REQUEST_DELETION]
-    assert step.due_at == past.now
 
 
 def test_a_standby_that_was_asked_for_by_hand_is_not_superseded() -> None:
