@@ -96,6 +96,28 @@ class Metric:
     recorded_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the gateway handed through to one version within one hour. Telemetry, like metrics: no events.
+
+    `deployment` is None where the provider serves a tuned model without one. `errors`: requests that ended in anything
+    but an answer, those of the provider and those of the way to it. `unmetered`: answers that came without a token
+    count (a stream is counted where its caller asked for `include_usage`). `duration_s`: the sum over all requests.
+    """
+
+    model: str
+    version: int
+    deployment: str | None
+    hour: datetime
+    requests: int = 0
+    errors: int = 0
+    unmetered: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    duration_s: float = 0.0
+    last_used_at: datetime
+
+
 class EventLog(Protocol):
     """The log and its read models. Safe to call from many threads; one process owns it."""
 
@@ -174,6 +196,20 @@ class EventLog(Protocol):
 
     def metrics(self, ref: VersionRef, *, attempt: int | None = None) -> Sequence[Metric]:
         """By name and step; of one attempt, or of the newest that has any."""
+        ...
+
+    def record_usage(self, usage: Sequence[Usage]) -> None:
+        """Add to what is recorded for the same version, deployment and hour; durable when it returns."""
+        ...
+
+    def usage(
+        self, *, model: str | None = None, version: int | None = None, since: datetime | None = None
+    ) -> Sequence[Usage]:
+        """By hour, model, version and deployment; of hours that had not ended at `since`."""
+        ...
+
+    def last_used(self) -> Mapping[str, datetime]:
+        """When each deployment was last called through the gateway, by the registry's id; never called: left out."""
         ...
 
     def close(self) -> None:

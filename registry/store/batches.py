@@ -1,7 +1,7 @@
 """What is written together: requests that waited, placed one after another, and the journal record that they become.
 
 A record's payload is one line per thing, the first letter saying which: `T` the log's position and hash after it,
-`E` an event (its export line), `I` an idempotency key with its answer, `M` a metric.
+`E` an event (its export line), `I` an idempotency key with its answer, `M` a metric, `U` usage.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from registry.domain.ids import VersionRef
 from registry.store.chain import Row, event_of, parse_line, row_hash
 from registry.store.codec import decode, encode
 from registry.store.projection import empty_state, split
+from registry.store.usage import UsageRow, parse_usage
 from registry.store.values import canonical_text, naive_utc
 
 EVENTS_PER_APPEND_MAX = 10_000
@@ -66,6 +67,7 @@ class Request:
     causation_id: str | None = None
     idempotency: Idempotency | None = None
     metrics: Sequence[MetricRow] = ()
+    usage: Sequence[UsageRow] = ()
     job: Callable[[], object] | None = None
     """Run by the writer instead, alone, with nothing in flight."""
     wake: Callable[[], object] = lambda: None
@@ -86,6 +88,7 @@ class Batch:
     events: list[Event] = field(default_factory=list[Event])
     keys: list[Idempotency] = field(default_factory=list[Idempotency])
     metrics: list[MetricRow] = field(default_factory=list[MetricRow])
+    usage: list[UsageRow] = field(default_factory=list[UsageRow])
 
 
 def drafts_of(events: Sequence[NewEvent]) -> list[Draft]:
@@ -168,6 +171,8 @@ def batch_of(number: int, payload: bytes, *, position: int, hash: str) -> Batch:
                 _take_event(batch, parse_line(line[1:]))
             case "I":
                 batch.keys.append(Idempotency(**json.loads(line[1:])))
+            case "U":
+                batch.usage.append(parse_usage(line[1:]))
             case _:
                 *values, time = json.loads(line[1:])
                 batch.metrics.append((*values, datetime.fromisoformat(time)))

@@ -18,6 +18,7 @@ from registry.application.ports import (
     Ids,
     Metric,
     Motion,
+    Usage,
     VersionPage,
     VersionQuery,
 )
@@ -34,6 +35,7 @@ from registry.domain.ids import (
 )
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, State, VersionState
 from registry.store import tools
+from registry.store import usage as usages
 from registry.store.batches import Request, check_text, drafts_of, metric_row
 from registry.store.chain import GENESIS, event_of, line, row_of
 from registry.store.journal import Tip
@@ -61,6 +63,7 @@ class MemoryLog:
         self._states: dict[str, State] = {}
         self._keys: dict[str, Idempotency] = {}
         self._metrics: dict[VersionRef, dict[tuple[int, int, str], Metric]] = {}
+        self._usage: dict[usages.UsageKey, usages.UsageRow] = {}
 
     # What the placing asks
 
@@ -122,6 +125,23 @@ class MemoryLog:
             for point in points:
                 metric_row(ref, point)
                 held[point.attempt, point.step, point.name] = point
+
+    def record_usage(self, usage: Sequence[Usage]) -> None:
+        with self._lock:
+            self._check()
+            self._usage = usages.added([*self._usage.values(), *map(usages.usage_row, usage)])
+
+    def usage(
+        self, *, model: str | None = None, version: int | None = None, since: datetime | None = None
+    ) -> Sequence[Usage]:
+        with self._lock:
+            self._check()
+            return usages.selected(self._usage.values(), model=model, version=version, since=since)
+
+    def last_used(self) -> Mapping[str, datetime]:
+        with self._lock:
+            self._check()
+            return usages.last_used(self._usage.values())
 
     def _check(self) -> None:
         if self._closed:

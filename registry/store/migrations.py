@@ -13,10 +13,11 @@ from typing import Any
 
 from registry.domain.errors import BadInputError
 from registry.store.chain import GENESIS
+from registry.store.usage import TABLE
 
-SCHEMA = 1
+SCHEMA = 2
 
-STEPS: Mapping[int, tuple[str, ...]] = {}
+STEPS: Mapping[int, tuple[str, ...]] = {1: (TABLE,)}
 """The statements that lead from a schema to the next one. Never changed once released."""
 
 CONFIG: Mapping[str, Any] = {

@@ -137,6 +137,25 @@ class MetricRow(SQLModel, table=True):
     recorded_at: datetime = _Field(sa_column=Column(DateTime, nullable=False))
 
 
+class UsageRow(SQLModel, table=True):
+    """The gateway's counts by the hour. `deployment` is empty where the provider serves without one."""
+
+    __tablename__ = "usage"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
+    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["model", "number", "deployment", "hour"]}
+
+    model: str = _text()
+    number: int = _whole()
+    deployment: str = _text()
+    hour: datetime = _Field(sa_column=Column(DateTime, nullable=False))
+    requests: int = _whole()
+    errors: int = _whole()
+    unmetered: int = _whole()
+    prompt_tokens: int = _whole()
+    completion_tokens: int = _whole()
+    duration_s: float = _Field(sa_column=Column(Double, nullable=False))
+    last_used_at: datetime = _Field(sa_column=Column(DateTime, nullable=False))
+
+
 class IdempotencyRow(SQLModel, table=True):
     __tablename__ = "idempotency"  # pyright: ignore[reportAssignmentType] -- sqlmodel types it as a method
     __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["key"]}
@@ -169,6 +188,7 @@ def create(engine: Engine) -> None:
         VersionRow,
         DeploymentRow,
         MetricRow,
+        UsageRow,
         IdempotencyRow,
         MetaRow,
     )

@@ -523,14 +523,16 @@ def test_a_database_of_every_earlier_schema_is_brought_forward_and_answers(golde
 
 def test_a_migration_that_was_killed_goes_on_where_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(home).close()
-    monkeypatch.setattr(migrations, "SCHEMA", 3)
-    steps = {1: ("ALTER TABLE model ADD COLUMN colour VARCHAR",), 2: ("CREATE TABLE note (text VARCHAR)", "nonsense")}
+    now = migrations.SCHEMA
+    monkeypatch.setattr(migrations, "SCHEMA", now + 2)
+    made, broken = "CREATE TABLE note (text VARCHAR)", "nonsense"
+    steps = {now: ("ALTER TABLE model ADD COLUMN colour VARCHAR",), now + 1: (made, broken)}
     monkeypatch.setattr(migrations, "STEPS", steps)
     with pytest.raises(duckdb.Error, match="nonsense"):
         opened(home)
     with duckdb.connect(home / DATABASE) as connection:
-        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (2,)
-    steps[2] = ("CREATE TABLE note (text VARCHAR)",)
+        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (now + 1,)
+    steps[now + 1] = (made,)
     opened(home).close()
     with duckdb.connect(home / DATABASE) as connection:
-        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (3,)
+        assert connection.execute("SELECT schema_version FROM meta").fetchone() == (now + 2,)
