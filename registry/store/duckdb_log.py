@@ -140,11 +140,6 @@ class DuckDBLog:
         if usage:
             self._writer.submit(Request(usage=[usage_row(one) for one in usage]))
 
-    def record_usage(self, usage: Sequence[Usage]) -> None:
-        self._check()
-        if usage:
-            self._writer.submit(Request(usage=[usage_row(one) for one in usage]))
-
     # Events
 
     def answered(self, key: str) -> Idempotency | None:
@@ -246,16 +241,6 @@ class DuckDBLog:
     def metrics(self, ref: VersionRef, *, attempt: int | None = None) -> Sequence[Metric]:
         self._settle()
         return self._reads.metrics(ref, attempt)
-
-    def usage(
-        self, *, model: str | None = None, version: int | None = None, since: datetime | None = None
-    ) -> Sequence[Usage]:
-        self._settle()
-        return read_usage(self._database, model=model, version=version, since=since)
-
-    def last_used(self) -> Mapping[str, datetime]:
-        self._settle()
-        return read_last_used(self._database)
 
     def usage(
         self, *, model: str | None = None, version: int | None = None, since: datetime | None = None

@@ -63,7 +63,6 @@ def write_batches(cursor: Cursor, batches: Sequence[Batch], touched: Mapping[str
         cursor.execute(_KEY, columns_of(keys))
     write_metrics(cursor, [row for batch in batches for row in batch.metrics])
     write_usage(cursor, [row for batch in batches for row in batch.usage])
-    write_usage(cursor, [row for batch in batches for row in batch.usage])
     mark(cursor, batches[-1].number, batches[-1].position, batches[-1].hash)
 
 

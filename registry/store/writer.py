@@ -228,9 +228,6 @@ class Placing:
         for row in request.usage:
             self.batch.usage.append(row)
             self.lines.append(usage_line(row))
-        for row in request.usage:
-            self.batch.usage.append(row)
-            self.lines.append(usage_line(row))
         request.answer = Appended(position=self.batch.position, events=events)
         return True
 
