@@ -16,6 +16,7 @@ from registry.domain.states import (
     DeploymentState,
     Foreign,
     ModelState,
+    Rate,
     RegistryState,
     State,
     VersionState,
@@ -201,6 +202,7 @@ def _training_submitted(state: VersionState, payload: ev.TrainingSubmitted, _eve
     state.attempt = payload.attempt
     state.job_name = payload.name
     state.job_token = payload.token
+    state.training_price = payload.price
     state.submitted = True
     state.outcome_unknown = False
 
@@ -237,6 +239,7 @@ def _version_trained(state: VersionState, payload: ev.VersionTrained, event: Eve
     state.metrics = dict(payload.metrics)
     state.trained_tokens = payload.trained_tokens
     state.training_s = payload.duration_s
+    state.training_price = payload.price or state.training_price
     state.training_cost = payload.cost
     state.training_currency = payload.currency
     state.error = None
@@ -353,6 +356,7 @@ def _deployment_attached(state: DeploymentState, payload: ev.DeploymentAttached,
     state.provider_id = payload.provider_id
     state.endpoint = payload.endpoint
     state.billed_from = payload.billed_from
+    state.committed_until = payload.committed_until
     state.serving_at = event.recorded_at
     _describe(state, payload, event)
 
@@ -384,9 +388,21 @@ def _deployment_accepted(state: DeploymentState, payload: ev.DeploymentAccepted,
     if state.state == "requested":
         state.state = "provisioning"
     state.provider_id = payload.provider_id
-    state.billed_from = payload.billed_from
+    state.billed_from = min(state.billed_from or payload.billed_from, payload.billed_from)
+    state.committed_until = payload.committed_until or state.committed_until
     state.outcome_unknown = False
     state.error = None
+
+
+def _deployment_repriced(state: DeploymentState, payload: ev.DeploymentRepriced, event: Event) -> None:
+    since, price = payload.effective_from, payload.price
+    before = state.rates or (Rate(from_=None, hourly=state.hourly),)
+    kept = tuple(one for one in before if one.from_ is None or one.from_ < since)
+    state.rates = (*kept, Rate(from_=since, hourly=price.hourly))
+    state.currency = price.currency
+    if since <= event.recorded_at:
+        state.hourly = price.hourly
+        state.price_source = price.source
 
 
 def _deployment_serving(state: DeploymentState, payload: ev.DeploymentServing, event: Event) -> None:
@@ -438,6 +454,7 @@ def _deployment_deleted(state: DeploymentState, payload: ev.DeploymentDeleted, _
 def _orphan_found(state: DeploymentState, payload: ev.OrphanFound, event: Event) -> None:
     state.state = "serving"
     state.orphan = True
+    state.attached = True
     state.purpose = "standby"
     state.connection = payload.connection
     state.provider = payload.provider
@@ -459,7 +476,6 @@ def _orphan_found(state: DeploymentState, payload: ev.OrphanFound, event: Event)
 
 def _orphan_adopted(state: DeploymentState, payload: ev.OrphanAdopted, event: Event) -> None:
     state.orphan = False
-    state.attached = True
     state.model = payload.model
     state.version = payload.version
     state.artifact_id = payload.artifact.id
@@ -524,6 +540,7 @@ _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.DeploymentAttached: _deployment_attached,
     ev.DeploymentOutcomeUnknown: _deployment_outcome_unknown,
     ev.DeploymentAccepted: _deployment_accepted,
+    ev.DeploymentRepriced: _deployment_repriced,
     ev.DeploymentServing: _deployment_serving,
     ev.DeploymentFailed: _deployment_failed,
     ev.DeploymentLost: _deployment_lost,

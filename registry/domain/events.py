@@ -50,6 +50,16 @@ class Price:
     units: Decimal = Decimal(1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPrice:
+    """What one unit costs: `1M-tokens`, or an `hour` of the device. `amount` None where no price is known."""
+
+    amount: Decimal | None
+    unit: str
+    currency: str
+    source: str
+
+
 # Registry and connections
 
 
@@ -213,11 +223,12 @@ class OwnTrainingStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSubmitted:
-    """Intent: the job is about to be created under this name and token."""
+    """Intent: the job is about to be created under this name and token, at this price."""
 
     attempt: int
     name: str
     token: str
+    price: UnitPrice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +262,10 @@ class JobStatusChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionTrained:
-    """`trained_tokens`, `duration_s` as the provider tells them; `metrics`: final figures (train_loss, valid_loss)."""
+    """`trained_tokens`, `duration_s` as the provider tells them; `metrics`: final figures (train_loss, valid_loss).
+
+    `cost` follows from `price`, which is that of the intent; None where the price or the quantity is unknown.
+    """
 
     artifact: ArtifactRef
     job_status: str
@@ -260,6 +274,7 @@ class VersionTrained:
     duration_s: float | None = None
     cost: Decimal | None = None
     currency: str | None = None
+    price: UnitPrice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,6 +404,7 @@ class DeploymentAttached:
     price: Price
     billed_from: datetime
     endpoint: str | None = None
+    committed_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,10 +417,22 @@ class DeploymentOutcomeUnknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentAccepted:
-    """The provider has it; `billed_from` is the moment since which it may be billed."""
+    """The provider has it; `billed_from` is the moment since which it may be billed.
+
+    `committed_until`: the end of a commitment, to which it is billed whatever is deleted.
+    """
 
     provider_id: str
     billed_from: datetime
+    committed_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRepriced:
+    """Another price holds from a moment on, whatever was said of later times before; never for what is past."""
+
+    price: Price
+    effective_from: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -528,6 +556,7 @@ DeploymentEvent = (
     | DeploymentAttached
     | DeploymentOutcomeUnknown
     | DeploymentAccepted
+    | DeploymentRepriced
     | DeploymentServing
     | DeploymentFailed
     | DeploymentLost

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from registry.domain.events import Json
+from registry.domain.events import Json, UnitPrice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +22,14 @@ class RegistryState:
     prices: tuple[Json, ...] = ()
     policy: Json = field(default_factory=dict[str, object])
     """What every model inherits; only what was set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What an hour costs since a moment; None: from the beginning."""
+
+    from_: datetime | None
+    hourly: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +103,7 @@ class VersionState:
     metrics: Json = field(default_factory=dict[str, object])
     trained_tokens: int | None = None
     training_s: float | None = None
+    training_price: UnitPrice | None = None
     training_cost: Decimal | None = None
     training_currency: str | None = None
     error: str | None = None
@@ -140,6 +149,8 @@ class DeploymentState:
     hourly: Decimal | None = None
     currency: str = "USD"
     price_source: str = ""
+    rates: tuple[Rate, ...] = ()
+    """All prices it ever had, by when they hold; empty while it has only had the one of its intent."""
     requested_at: datetime | None = None
     requested_by: str = ""
     reason: str | None = None
@@ -154,6 +165,8 @@ class DeploymentState:
     """Since when it may be billed although nobody knows whether it exists."""
     billed_from: datetime | None = None
     billed_to: datetime | None = None
+    committed_until: datetime | None = None
+    """It is billed until then, whatever is deleted."""
     serving_at: datetime | None = None
     deletion_requested_at: datetime | None = None
     deletion_accepted: bool = False

@@ -54,6 +54,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "deployment-attached": (ev.DeploymentAttached, 1),
     "deployment-outcome-unknown": (ev.DeploymentOutcomeUnknown, 1),
     "deployment-accepted": (ev.DeploymentAccepted, 1),
+    "deployment-repriced": (ev.DeploymentRepriced, 1),
     "deployment-serving": (ev.DeploymentServing, 1),
     "deployment-failed": (ev.DeploymentFailed, 1),
     "deployment-lost": (ev.DeploymentLost, 1),

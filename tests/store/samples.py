@@ -45,6 +45,7 @@ class Counting:
 DATA = ev.DataRef(sha256="a" * 64, rows=800, tokens=12_345, name="train.csv", path="datasets/aaaa.jsonl")
 ARTIFACT = ev.ArtifactRef(id="ft:gpt-4.1:acme::abc123", digest="b" * 64)
 PRICE = ev.Price(hourly=Decimal("1.70"), currency="USD", source="contract 2026-10", units=Decimal(2))
+TRAINING_PRICE = ev.UnitPrice(amount=Decimal("2.50"), unit="1M-tokens", currency="USD", source="contract 2026-10")
 
 EVERY_EVENT: Sequence[DomainEvent] = (
     ev.RegistryCreated(registry="r7f3"),
@@ -84,7 +85,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ev.OwnTrainingStarted(
         model="support-bot", version=5, connection="local", provider="huggingface", base_model=None, directory="own/5"
     ),
-    ev.TrainingSubmitted(attempt=1, name="tenure-r7f3-support-bot-3-1", token="t" * 32),
+    ev.TrainingSubmitted(attempt=1, name="tenure-r7f3-support-bot-3-1", token="t" * 32, price=TRAINING_PRICE),
     ev.TrainingOutcomeUnknown(attempt=1, error="time-out after 60 s"),
     ev.TrainingStarted(attempt=1, job=ev.JobRef(id="ftjob-1", name="tenure-r7f3-support-bot-3-1", status="queued")),
     ev.DuplicateJobFound(job=ev.JobRef(id="ftjob-2", name="tenure-r7f3-support-bot-3-1", status="queued")),
@@ -99,6 +100,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         duration_s=812.5,
         cost=Decimal("3.0864"),
         currency="USD",
+        price=TRAINING_PRICE,
     ),
     ev.VersionCancelled(job_status="running"),
     ev.JobStopped(status="cancelled", artifact=ARTIFACT),
@@ -136,7 +138,12 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         billed_from=START,
     ),
     ev.DeploymentOutcomeUnknown(called_at=START, error="reset in mid-answer"),
-    ev.DeploymentAccepted(provider_id="/subscriptions/s/d", billed_from=START + timedelta(microseconds=1)),
+    ev.DeploymentAccepted(
+        provider_id="/subscriptions/s/d",
+        billed_from=START + timedelta(microseconds=1),
+        committed_until=START + timedelta(days=30),
+    ),
+    ev.DeploymentRepriced(price=PRICE, effective_from=START + timedelta(days=9)),
     ev.DeploymentServing(endpoint="https://acme.openai.azure.com"),
     ev.DeploymentFailed(error="no capacity", exists=True),
     ev.DeploymentLost(last_seen_at=None),
