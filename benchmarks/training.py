@@ -1,9 +1,9 @@
 """What our training costs beside a bare TRL script, and how many tokens a second each way of batching trains on.
 
-    python benchmarks/training.py MODEL [--steps N] [--rounds N] [--rows-max-tokens N]
+    python -m benchmarks.training [MODEL] [--steps N] [--rounds N] [--rows-max-tokens N]
 
-MODEL is a folder with a causal language model, as SmolLM2-135M-Instruct. Everything runs in one process, in alternating
-order and several rounds; medians are printed, and ratios of them. Rows are SmolLM2's own tokens in lengths from 16 up
+MODEL is a folder with a causal language model; the demo's by default. Everything runs in one process, in alternating
+order and several rounds; figures are medians, and ratios of them. Rows are SmolLM2's own tokens in lengths from 16 up
 to --rows-max-tokens, spread evenly over the logarithm, the same ones in the same order for every way.
 """
 
@@ -16,19 +16,14 @@ import io
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Run as a script, this folder comes first on the path, and its files have the names of packages (training, datasets).
-HERE = Path(__file__).resolve().parent
-sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
-
 BATCH = 8
 Timing = tuple[float, float, float]
 """Seconds in train() by the clock, seconds of CPU, and the non-padding tokens that it trained on."""
@@ -168,42 +163,42 @@ def one_way(base: Path, rows: Path, steps: int, way: Mapping[str, Any]) -> Calla
     return lambda out: ours(base, rows, out, steps, way)
 
 
+def rows_of(base: Path, rows: Path, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
+    steps, rounds = arguments.steps, arguments.rounds
+    same = WAYS["padding_free (ours)"]
+    overhead = measure(
+        {
+            "bare": lambda out: bare(base, rows, out, steps, same),
+            "ours": lambda out: ours(base, rows, out, steps, same),
+        },
+        rounds,
+    )
+    wall, cpu = (overhead["ours"][one] / overhead["bare"][one] for one in (0, 1))
+    yield {"name": f"training beside a bare TRL script, {steps} steps", "value": wall, "unit": "x", "target": "<= 1.03"}
+    yield {"name": "the same in CPU time, which tells on a busy machine", "value": cpu, "unit": "x"}
+    found = measure({name: one_way(base, rows, steps, way) for name, way in WAYS.items()}, rounds)
+    for name, (seconds, _, tokens) in found.items():
+        yield {"name": f"training, {name}", "value": tokens / seconds, "unit": "tokens/s"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows-max-tokens", type=int, default=256)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = write_rows(Path(folder) / "rows.jsonl", arguments.rows_max_tokens)
-        base, steps = arguments.model, arguments.steps
+        for row in rows_of(arguments.model or small_model(), rows, arguments):
+            print(json.dumps(row), flush=True)
 
-        same = WAYS["padding_free (ours)"]
-        overhead = measure(
-            {
-                "bare TRL": lambda out: bare(base, rows, out, steps, same),
-                "python -m training": lambda out: ours(base, rows, out, steps, same),
-            },
-            arguments.rounds,
-        )
-        print(f"\nsame settings (batch {BATCH}, LoRA r={LORA['r']} on all linear layers, padding_free), {steps} steps:")
-        for name, (seconds, cpu_seconds, _) in overhead.items():
-            print(f"  {name:26} {seconds / steps:7.3f} s/step   {cpu_seconds / steps:7.3f} s of CPU")
-        wall, cpu = (overhead["python -m training"][one] / overhead["bare TRL"][one] for one in (0, 1))
-        print(f"  ratio {wall:.3f} (at most 1.03); of CPU, which tells on a busy machine, {cpu:.3f}", flush=True)
 
-        found = measure({name: one_way(base, rows, steps, way) for name, way in WAYS.items()}, arguments.rounds)
-        slowest = found["padded (TRL's default)"]
-        print(f"\nrows of 16 to {arguments.rows_max_tokens} tokens, non-padding tokens/s:")
-        for name, (seconds, _, tokens) in found.items():
-            gain = (tokens / seconds) / (slowest[2] / slowest[0])
-            print(f"  {name:26} {tokens / seconds:7.0f} tok/s   x {gain:.2f}")
-        print(
-            "\nChosen: padding_free where it takes fewer operations (training.data.padding_free_pays). It trains on\n"
-            "the same batches as padding does, to the same loss; grouping changes the order of rows and packing how\n"
-            "many a step has, so those two are left to be asked for."
-        )
+def small_model() -> Path:
+    """The model of the demo, in TENURE_HOME; fetched where it is not there."""
+    from providers.huggingface.small_model import fetch_small_model
+
+    return fetch_small_model(Path(os.environ.get("TENURE_HOME", "~/.tenure")).expanduser() / "models")
 
 
 if __name__ == "__main__":
