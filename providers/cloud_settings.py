@@ -10,6 +10,15 @@ from urllib.parse import urlsplit
 from providers.errors import RejectedError, UnauthorizedError
 from providers.ports import Connection
 
+REHEARSAL_KEY = "rehearsal-key"
+REHEARSAL_ACCESS_KEY = "AKIAREHEARSAL0000000"
+# MLClient refuses a token that is not shaped as a JWT; this one holds oid, tid and upn, and no signature.
+REHEARSAL_TOKEN = (
+    "eyJhbGciOiJub25lIn0."  # noqa: S105 - opens nothing but the emulator
+    "eyJvaWQiOiJyZWhlYXJzYWwiLCJ0aWQiOiJyZWhlYXJzYWwiLCJ1cG4iOiJyZWhlYXJzYWwifQ.none"
+)
+"""What stands for a credential where `rehearsal = true`: the emulators take it, and no account does."""
+REHEARSAL_POLL_S = 1.0
 SECRET_KEYS = frozenset(
     {"api_key", "token", "secret", "password", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
 )
@@ -71,6 +80,14 @@ class SettingsReader:
         elif parts.scheme == "http" and not _is_loopback(parts.hostname):
             self._faults.append(f"{key} is {value!r}: plain http is accepted for loopback only")
         return value.rstrip("/")
+
+    def rehearsal(self, urls: Mapping[str, str | None]) -> bool:
+        """Whether this is a connection to `tenure rehearse`; then all its addresses, by key, are on loopback."""
+        wanted = self.flag("rehearsal", default=False)
+        if wanted:
+            elsewhere = sorted(key for key, url in urls.items() if url is None or not url.startswith("http://"))
+            self._faults += [f"rehearsal = true, and {key} is not an address of `tenure rehearse`" for key in elsewhere]
+        return wanted
 
     def fault(self, text: str) -> None:
         self._faults.append(text)

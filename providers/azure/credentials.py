@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from providers.azure.settings import Settings
-from providers.cloud_settings import secret
+from providers.cloud_settings import REHEARSAL_TOKEN, secret
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -24,22 +24,24 @@ LIFE_S = 300
 """How long a token from a variable is believed before the variable is read again."""
 
 
-class TokenFromVariable:
-    """A ready token. Raises UnauthorizedError that names the variable where it is not set."""
+class ReadyToken:
+    """A token that is there. What `told` raises, asking for a token raises."""
 
-    def __init__(self, variable: str) -> None:
-        self._variable = variable
+    def __init__(self, told: Callable[[], str]) -> None:
+        self._told = told
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ANN401 - the SDK's own signature
         from azure.core.credentials import AccessToken
 
         del scopes, options
-        return AccessToken(secret(self._variable, operation="connect"), int(time.time()) + LIFE_S)
+        return AccessToken(self._told(), int(time.time()) + LIFE_S)
 
 
 def credential_of(settings: Settings) -> TokenCredential:
-    if settings.token_env is not None:
-        return TokenFromVariable(settings.token_env)
+    if settings.rehearsal:
+        return ReadyToken(lambda: REHEARSAL_TOKEN)
+    if (variable := settings.token_env) is not None:
+        return ReadyToken(lambda: secret(variable, operation="connect"))
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()

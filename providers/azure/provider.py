@@ -11,7 +11,7 @@ from providers.azure.credentials import DATA_SCOPE, credential_of
 from providers.azure.deployments import AzureDeployments
 from providers.azure.resource import Resource
 from providers.azure.settings import Settings, settings_of
-from providers.cloud_settings import secret
+from providers.cloud_settings import REHEARSAL_KEY, REHEARSAL_POLL_S, secret
 from providers.errors import ProviderError
 from providers.openai.chat import CloudChat
 from providers.openai.client import TIMEOUT_S, Client
@@ -44,7 +44,13 @@ class AzureProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="deployment", checkpoints=True, pause=True)
+        return Capabilities(
+            fine_tuning=self.settings.fine_tuning,
+            serving="deployment",
+            checkpoints=True,
+            pause=True,
+            poll_interval_s=REHEARSAL_POLL_S if self.settings.rehearsal else None,
+        )
 
     def check(self) -> Sequence[ConnectionCheck]:
         checks: list[ConnectionCheck] = []
@@ -88,6 +94,8 @@ def _data_plane(settings: Settings, resource: Resource) -> Client:
     """The openai SDK's own client for Azure: by key where one is named, else by Azure's credential."""
 
     def key() -> str:
+        if settings.rehearsal:
+            return REHEARSAL_KEY
         return secret(settings.api_key_env, operation="connect") if settings.api_key_env else ""
 
     def make() -> openai.OpenAI:
@@ -96,7 +104,7 @@ def _data_plane(settings: Settings, resource: Resource) -> Client:
 
         endpoint = resource.place().endpoint
         options: dict[str, Any] = {"azure_endpoint": endpoint, "api_version": settings.api_version}
-        if settings.api_key_env is not None:
+        if settings.api_key_env is not None or settings.rehearsal:
             options["api_key"] = key()
         else:
             credential = credential_of(settings)

@@ -11,7 +11,7 @@ KEYS = frozenset(
     {
         "provider", "subscription_id", "resource_group", "workspace", "workspace_connection", "account", "endpoint",
         "api_key_env", "resource_manager", "token_env", "sku", "capacity", "training_type", "ca_bundle", "fine_tuning",
-        "api_version",
+        "api_version", "rehearsal",
     }
 )  # fmt: skip
 SKUS = frozenset(
@@ -48,20 +48,22 @@ class Settings:
     api_version: str
     ca_bundle: str | None
     fine_tuning: bool
+    rehearsal: bool
 
 
 def settings_of(connection: Connection) -> Settings:
     """Raises RejectedError that names every fault."""
     given = SettingsReader(connection, KEYS)
+    urls = {key: given.url(key) for key in ("endpoint", "resource_manager")}
     settings = Settings(
         subscription_id=given.needed("subscription_id"),
         resource_group=given.needed("resource_group"),
         workspace=given.text("workspace"),
         workspace_connection=given.text("workspace_connection"),
         account=given.text("account"),
-        endpoint=given.url("endpoint"),
+        endpoint=urls["endpoint"],
         api_key_env=given.text("api_key_env"),
-        resource_manager=given.url("resource_manager") or RESOURCE_MANAGER,
+        resource_manager=urls["resource_manager"] or RESOURCE_MANAGER,
         token_env=given.text("token_env"),
         sku=given.choice("sku", SKUS, "Standard"),
         capacity=given.count("capacity", 1),
@@ -69,6 +71,7 @@ def settings_of(connection: Connection) -> Settings:
         api_version=given.text("api_version") or API_VERSION,
         ca_bundle=given.text("ca_bundle"),
         fine_tuning=given.flag("fine_tuning", default=True),
+        rehearsal=given.rehearsal(urls),
     )
     if settings.account is None and (settings.workspace is None or settings.workspace_connection is None):
         given.fault("account is missing, or workspace with workspace_connection")

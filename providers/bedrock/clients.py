@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from providers.bedrock.errors import translated
 from providers.bedrock.settings import Settings
+from providers.cloud_settings import REHEARSAL_ACCESS_KEY, REHEARSAL_KEY
 
 Service = Literal["bedrock", "bedrock-runtime", "s3"]
 READ_TIMEOUT_S = 60.0
@@ -48,7 +49,10 @@ class Clients:
 
         settings = self._settings
         if self._session is None:
-            self._session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+            keys: dict[str, str] = {}
+            if settings.rehearsal:
+                keys = {"aws_access_key_id": REHEARSAL_ACCESS_KEY, "aws_secret_access_key": REHEARSAL_KEY}
+            self._session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region, **keys)
         endpoint = {
             "bedrock": settings.endpoint_url,
             "bedrock-runtime": settings.runtime_endpoint_url,

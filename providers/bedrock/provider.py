@@ -13,6 +13,7 @@ from providers.bedrock.deployments import BedrockDeployments
 from providers.bedrock.errors import translated
 from providers.bedrock.settings import settings_of
 from providers.bedrock.training import BedrockTraining
+from providers.cloud_settings import REHEARSAL_POLL_S
 from providers.errors import ProviderError
 from providers.ports import Capabilities, Connection, ConnectionCheck
 
@@ -36,7 +37,11 @@ class BedrockProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="deployment")
+        return Capabilities(
+            fine_tuning=self.settings.fine_tuning,
+            serving="deployment",
+            poll_interval_s=REHEARSAL_POLL_S if self.settings.rehearsal else None,
+        )
 
     def check(self) -> Sequence[ConnectionCheck]:
         checks = [_checked("bedrock", self._look, "check the credentials, and allow bedrock:List* and bedrock:Get*")]

@@ -10,7 +10,7 @@ from providers.ports import Connection
 KEYS = frozenset(
     {
         "provider", "region", "profile", "role_arn", "s3_uri", "serving", "model_units", "commitment", "endpoint_url",
-        "runtime_endpoint_url", "s3_endpoint_url", "fine_tuning",
+        "runtime_endpoint_url", "s3_endpoint_url", "fine_tuning", "rehearsal",
     }
 )  # fmt: skip
 SERVINGS = frozenset({"provisioned-throughput", "on-demand"})
@@ -33,6 +33,7 @@ class Settings:
     runtime_endpoint_url: str | None
     s3_endpoint_url: str | None
     fine_tuning: bool
+    rehearsal: bool
 
 
 def settings_of(connection: Connection) -> Settings:
@@ -44,6 +45,7 @@ def settings_of(connection: Connection) -> Settings:
         given.fault(f"s3_uri is {uri!r}, not s3://bucket/prefix")
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     commitment = given.choice("commitment", COMMITMENTS, "none")
+    urls = {key: given.url(key) for key in ("endpoint_url", "runtime_endpoint_url", "s3_endpoint_url")}
     settings = Settings(
         region=given.needed("region"),
         profile=given.text("profile"),
@@ -53,10 +55,9 @@ def settings_of(connection: Connection) -> Settings:
         provisioned=given.choice("serving", SERVINGS, "provisioned-throughput") == "provisioned-throughput",
         model_units=given.count("model_units", 1),
         commitment=None if commitment == "none" else commitment,
-        endpoint_url=given.url("endpoint_url"),
-        runtime_endpoint_url=given.url("runtime_endpoint_url"),
-        s3_endpoint_url=given.url("s3_endpoint_url"),
+        **urls,
         fine_tuning=fine_tuning,
+        rehearsal=given.rehearsal(urls),
     )
     given.finish()
     return settings

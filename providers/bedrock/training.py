@@ -230,7 +230,12 @@ class BedrockTraining:
         model = job.get("outputModelArn") or job.get("customModelArn")
         base = str(job["baseModelArn"]).rsplit("/", 1)[-1]
         failure = job.get("failureMessage") or "Bedrock does not say why; see the job"
-        figures: dict[str, float] = job.get("trainingMetrics") or {}
+        trained: dict[str, float] = job.get("trainingMetrics") or {}
+        validations: list[dict[str, float]] = job.get("validationMetrics") or []
+        validated = [one["validationLoss"] for one in validations]
+        figures = {"train_loss": trained["trainingLoss"]} if "trainingLoss" in trained else {}
+        if validated:
+            figures["valid_loss"] = sum(validated) / len(validated)
         return JobReport(
             id=str(job["jobArn"]),
             name=str(job.get("outputModelName") or job["customModelName"]),
@@ -239,7 +244,7 @@ class BedrockTraining:
             artifact=Artifact(id=str(model), base_model=base) if model and outcome == "succeeded" else None,
             error=str(failure) if outcome == "failed" else None,
             duration_s=(ended - job["creationTime"]).total_seconds() if ended else None,
-            metrics={"train_loss": figures["trainingLoss"]} if "trainingLoss" in figures else {},
+            metrics=figures,
         )
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from providers.cloud_settings import secret
+from providers.cloud_settings import REHEARSAL_KEY, secret
 from providers.openai.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Client:
 
 def client_of(settings: Settings) -> Client:
     def key() -> str:
-        return secret(settings.api_key_env, operation="connect")
+        return REHEARSAL_KEY if settings.rehearsal else secret(settings.api_key_env, operation="connect")
 
     def make() -> openai.OpenAI:
         import openai

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
+from providers.cloud_settings import REHEARSAL_POLL_S
 from providers.errors import ProviderError
 from providers.openai.artifacts import OpenAIArtifacts
 from providers.openai.chat import CloudChat
@@ -32,7 +33,13 @@ class OpenAIProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fine_tuning=self.settings.fine_tuning, serving="none", checkpoints=True, pause=True)
+        return Capabilities(
+            fine_tuning=self.settings.fine_tuning,
+            serving="none",
+            checkpoints=True,
+            pause=True,
+            poll_interval_s=REHEARSAL_POLL_S if self.settings.rehearsal else None,
+        )
 
     def check(self) -> Sequence[ConnectionCheck]:
         checks = [self._checked("models", self.base_models, "models to call")]

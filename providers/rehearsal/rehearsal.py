@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -37,13 +37,14 @@ from providers.rehearsal.world import (
 )
 
 API_KEY_ENV = "REHEARSAL_API_KEY"
+SERVICES = 6
 ARM_TOKEN_ENV = "REHEARSAL_ARM_TOKEN"  # noqa: S105 - the name of a variable
 
 
 class Rehearsal:
     """A context manager; the addresses are known from the start, and answered from `start` (or `with`) on.
 
-    `port`: of the first service, the others follow it; 0 lets the system choose each.
+    `port`: of the first service, the others follow it; 0 lets the system choose each. Raises OSError for one in use.
     """
 
     def __init__(
@@ -65,7 +66,13 @@ class Rehearsal:
         )
         self.faults: Faults = self._world.faults
         self._host = Host()
-        ports = [port + n if port else 0 for n in range(6)]
+        try:
+            self._listen([port + n if port else 0 for n in range(SERVICES)])
+        except OSError:
+            self._host.close()
+            raise
+
+    def _listen(self, ports: Sequence[int]) -> None:
         world, listen = self._world, self._host.listen
         self.openai_url = listen(Service(world, OpenAIService(world)), port=ports[0]) + "/v1"
         self.azure_url = listen(Service(world, AzureService(world)), port=ports[1])
@@ -111,6 +118,16 @@ class Rehearsal:
             "AWS_SECRET_ACCESS_KEY": "rehearsal-secret",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def declaration(self) -> dict[str, dict[str, object]]:
+        """`connections` that need no environment, as `tenure rehearse` declares them, and one that serves on demand."""
+        references = ("api_key_env", "token_env")
+        ready: dict[str, dict[str, object]] = {
+            name: {key: value for key, value in settings.items() if key not in references} | {"rehearsal": True}
+            for name, settings in self.connections().items()
+        }
+        on_demand = {key: value for key, value in ready["rehearsal-aws"].items() if key != "model_units"}
+        return {**ready, "rehearsal-aws-on-demand": {**on_demand, "serving": "on-demand"}}
 
     def connections(self) -> dict[str, dict[str, object]]:
         """By name, the settings tables that `tenure apply` takes."""

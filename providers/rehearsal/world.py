@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from providers.cloud_settings import REHEARSAL_ACCESS_KEY, REHEARSAL_KEY, REHEARSAL_TOKEN
 from providers.rehearsal.clock import VirtualClock
 from providers.rehearsal.faults import Faults
 from providers.rehearsal.truth import Truth
@@ -19,13 +20,9 @@ ACCOUNT = "rehearsal-aoai"
 WORKSPACE = "rehearsal-ws"
 WORKSPACE_CONNECTION = "aoai"
 BUCKET = "rehearsal"
-API_KEY = "rehearsal-key"
-ACCESS_KEY = "AKIAREHEARSAL0000000"
-# MLClient refuses a token that is not shaped as a JWT; this one holds oid, tid and upn, and no signature.
-ARM_TOKEN = (
-    "eyJhbGciOiJub25lIn0."  # noqa: S105 - opens nothing but the emulator
-    "eyJvaWQiOiJyZWhlYXJzYWwiLCJ0aWQiOiJyZWhlYXJzYWwiLCJ1cG4iOiJyZWhlYXJzYWwifQ.none"
-)
+API_KEY = REHEARSAL_KEY
+ACCESS_KEY = REHEARSAL_ACCESS_KEY
+ARM_TOKEN = REHEARSAL_TOKEN
 
 
 @dataclass(slots=True, kw_only=True)

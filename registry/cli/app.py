@@ -9,11 +9,11 @@ from typing import Annotated, Protocol, cast
 import typer
 from typer.core import TyperGroup
 
-from registry.cli import audit, chat, demo, deployments, reads, setup, training, versions
+from registry.cli import audit, chat, demo, deployments, reads, rehearse, setup, training, versions
 from registry.cli.log import log
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "Begin": {"demo": demo.demo, "apply": setup.apply, "doctor": setup.doctor},
+    "Begin": {"demo": demo.demo, "rehearse": rehearse.rehearse, "apply": setup.apply, "doctor": setup.doctor},
     "Make versions": {"fine-tune": training.fine_tune, "import": training.import_},
     "Move versions": {
         "activate": versions.activate,

@@ -94,14 +94,21 @@ def approve(version: Version, reason: Reason = None, idempotency_key: Key = None
         present(finish(tenure, asked), as_json=as_json)
 
 
-def delete(version: Version, reason: Reason = None, idempotency_key: Key = None, as_json: AsJson = False) -> None:
-    """Delete a version's artifact for good, at the provider too; its history stays.
+def delete(
+    version: Version,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    reason: Reason = None,
+    idempotency_key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a version's artifact for good, at the provider too, after its deployments; its history stays.
 
-    Example: tenure delete support-bot@1 --reason "superseded long ago"
+    Example: tenure delete support-bot@1 --wait --reason "superseded long ago"
     """
     with opened(interrupted=LATER) as tenure:
         asked = tenure.delete(version, reason=reason, idempotency_key=idempotency_key)
-        present(finish(tenure, asked), as_json=as_json)
+        present(finish(tenure, asked, wait=wait, timeout_s=timeout), as_json=as_json)
 
 
 def finish(tenure: Tenure, version: Handle, *, wait: bool = False, timeout_s: float | None = None) -> VersionView:
