@@ -39,6 +39,7 @@ FEW = 3
 SUFFIX_MAX = 64
 NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
 FILE_WAIT_S = 2.0
+Json = Mapping[str, Any]
 _OUTCOMES: Mapping[str, JobOutcome] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -102,15 +103,15 @@ class CloudTraining:
         if "seed" in request.hyperparameters:
             arguments["seed"] = request.hyperparameters["seed"]
         with translated("create-job", now=self._now, effect=True, token=request.token):
-            return _report(self._client.get().fine_tuning.jobs.create(**arguments))
+            return _report(self._client.get().fine_tuning.jobs.create(**arguments).to_dict())
 
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
         if self._dialect.filters:
             jobs = [*self._filtered(NAME_KEY, name), *self._filtered(TOKEN_KEY, token)]
         else:
             jobs = self._listed({}, until=lambda _: False)
-        ours = {job.id: job for job in jobs if _is_ours(job, name, token)}
-        return [_report(job) for job in sorted(ours.values(), key=lambda job: job.created_at)]
+        ours = {str(job["id"]): job for job in jobs if _is_ours(job, name, token)}
+        return [_report(job) for job in sorted(ours.values(), key=lambda job: int(job["created_at"]))]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)
@@ -118,12 +119,12 @@ class CloudTraining:
         if len(missing) > FEW:
             pages = 2 * math.ceil(len(missing) / PAGE) + 1
             for job in self._listed({}, until=lambda seen: missing <= seen, pages=pages):
-                if job.id in missing:
-                    found[job.id] = _report(job)
+                if job["id"] in missing:
+                    found[job["id"]] = _report(job)
         # A list may be cut short or stale: only the job's own 404 says that it is not there.
         for one in missing - found.keys():
             if (job := self._get(one)) is not None:
-                found[one] = _report(job)
+                found[one] = _report(job.to_dict())
         return found
 
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
@@ -199,23 +200,30 @@ class CloudTraining:
             )
         return there.id
 
-    def _filtered(self, key: str, value: str) -> list[FineTuningJob]:
+    def _filtered(self, key: str, value: str) -> list[Json]:
         return self._listed({f"metadata[{key}]": value}, until=lambda _: False)
 
     def _listed(
         self, query: Mapping[str, str], *, until: Callable[[set[str]], bool], pages: int = PAGES_MAX
-    ) -> list[FineTuningJob]:
-        """Newest first, page by page, until the ids seen are enough."""
-        jobs: list[FineTuningJob] = []
+    ) -> list[Json]:
+        """Newest first, page by page, until the ids seen are enough.
+
+        The answers' own JSON: the SDK's objects cost three quarters of a tick where thousands of jobs are watched.
+        """
+        jobs: list[Json] = []
         seen: set[str] = set()
+        follow: dict[str, str] = {}
         with translated("list-jobs", now=self._now):
-            page = self._client.get().fine_tuning.jobs.list(limit=PAGE, extra_query=dict(query))
             for _ in range(pages):
-                jobs += page.data
-                seen.update(job.id for job in page.data)
-                if until(seen) or not page.has_next_page():
+                answer = self._client.get().fine_tuning.jobs.with_raw_response.list(
+                    limit=PAGE, extra_query={**query, **follow}
+                )
+                page = cast("Json", answer.http_response.json())
+                jobs += page["data"]
+                seen.update(job["id"] for job in page["data"])
+                if until(seen) or not page["data"] or not page.get("has_more"):
                     break
-                page = page.get_next_page()
+                follow = {"after": page["data"][-1]["id"]}
         return jobs
 
     def _get(self, id: str) -> FineTuningJob | None:
@@ -247,27 +255,33 @@ class CloudTraining:
         return points
 
 
-def _report(job: FineTuningJob) -> JobReport:
-    status = str(job.status)
+def _report(job: Json) -> JobReport:
+    status = str(job["status"])
     outcome = _OUTCOMES.get(status, "running")
-    error = job.error
-    done = job.fine_tuned_model if outcome == "succeeded" else None
+    error: Json | None = job.get("error")
+    done = job.get("fine_tuned_model") if outcome == "succeeded" else None
+    ended: int | None = job.get("finished_at")
     return JobReport(
-        id=job.id,
-        name=(job.metadata or {}).get(NAME_KEY, job.id),
+        id=str(job["id"]),
+        name=_metadata(job).get(NAME_KEY, str(job["id"])),
         status=status,
         outcome=outcome,
-        artifact=Artifact(id=done, base_model=job.model) if done else None,
-        error=f"{error.message} ({error.code})" if error is not None and outcome == "failed" else None,
-        estimated_finish_at=_moment(job.estimated_finish),
-        trained_tokens=job.trained_tokens,
-        duration_s=float(job.finished_at - job.created_at) if job.finished_at else None,
+        artifact=Artifact(id=str(done), base_model=job.get("model")) if done else None,
+        error=f"{error.get('message')} ({error.get('code')})" if error and outcome == "failed" else None,
+        estimated_finish_at=_moment(job.get("estimated_finish")),
+        trained_tokens=job.get("trained_tokens"),
+        duration_s=float(ended - job["created_at"]) if ended else None,
     )
 
 
-def _is_ours(job: FineTuningJob, name: str, token: str) -> bool:
-    metadata = job.metadata or {}
+def _is_ours(job: Json, name: str, token: str) -> bool:
+    metadata = _metadata(job)
     return metadata.get(NAME_KEY) == name or metadata.get(TOKEN_KEY) == token
+
+
+def _metadata(job: Json) -> Mapping[str, str]:
+    metadata: Mapping[str, str] | None = job.get("metadata")
+    return metadata or {}
 
 
 def _usable(status: str) -> bool:
