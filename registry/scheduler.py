@@ -16,14 +16,16 @@ WAKE_TIMEOUT_S = 0.25
 """How long the listener waits for the log to grow before it looks whether it was stopped, in seconds."""
 DELAY = timedelta(milliseconds=20)
 """Between an append and the pass that it wakes, so that appends that come together are looked at together."""
-PASSES_MAX = 2
-"""One that runs, and one that waits for it: what is appended meanwhile is never overlooked."""
+PASSES_MAX = 8
+"""At the same time. Each connection is used by one of them; those that a slow one holds are left to it."""
+BESIDE = timedelta(seconds=5)
+"""A pass that takes longer than this is waiting for a provider: another one looks after the other connections."""
 
 FAILED_PACE = timedelta(seconds=10)
 
 
 class Scheduler:
-    """Runs `run_pass` when the log grows and when the next step is due. One pass at a time."""
+    """Runs `run_pass` when the log grows and when the next step is due, beside one that takes long if need be."""
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class Scheduler:
         self._run_pass = run_pass
         self._next_due = next_due
         self._stopped = threading.Event()
+        self._ending = threading.Lock()
+        """Passes end one by one, so that the last one to set the time has seen what the others left."""
         self._apscheduler: Any = None
         self._listener: threading.Thread | None = None
 
@@ -73,17 +77,25 @@ class Scheduler:
     def _pass(self) -> None:
         if self._stopped.is_set():
             return
+        self._wake(self._clock() + BESIDE)
+        failed = False
         try:
             self._run_pass()
-            planned = self._log.head()
-            due = self._next_due()
         except Exception:
             logger.exception("a pass of the reconciler failed; it is tried again")
+            failed = True
+        with self._ending:
             planned = self._log.head()
-            due = self._clock() + FAILED_PACE
-        self._wake(due)
+            self._wake(self._clock() + FAILED_PACE if failed else self._due_next())
         if self._log.head() != planned:
             self._wake(self._clock() + DELAY)
+
+    def _due_next(self) -> datetime:
+        try:
+            return self._next_due()
+        except Exception:
+            logger.exception("the next step cannot be planned; it is tried again")
+            return self._clock() + FAILED_PACE
 
     def _wake(self, at: datetime) -> None:
         from apscheduler.jobstores.base import JobLookupError
