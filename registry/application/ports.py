@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
 
 from providers.ports import Provider
-from registry.domain.events import DataRef, Event, NewEvent
+from registry.domain.events import DataRef, Event, NewEvent, UnitPrice
 from registry.domain.ids import VersionRef
+from registry.domain.ledger import Charge
 from registry.domain.states import (
     ConnectionState,
     DeploymentState,
@@ -118,6 +120,39 @@ class Usage:
     last_used_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Billed:
+    """A deployment that was billed within a time, and what each of its spans there cost, in order."""
+
+    deployment: DeploymentState
+    charges: tuple[Charge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilledDay:
+    """What deployments priced in one currency cost on a day in UTC. `unpriced`: those without a known price."""
+
+    day: str
+    currency: str
+    cost: Decimal
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A training that ended well, as its event tells it."""
+
+    ref: str
+    connection: str
+    provider: str
+    trained_at: datetime
+    tokens: int | None
+    duration_s: float | None
+    price: UnitPrice | None
+    cost: Decimal | None
+    currency: str | None
+
+
 class EventLog(Protocol):
     """The log and its read models. Safe to call from many threads; one process owns it."""
 
@@ -188,7 +223,22 @@ class EventLog(Protocol):
         """Oldest request first. `at` is a position: the answer is then folded from the log."""
         ...
 
+    def billed(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Billed]:
+        """What was billed in [from_, to), oldest request first; what is not over is billed until `to`."""
+        ...
+
+    def billed_by_day(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[BilledDay]:
+        """The costs of `billed`, cut at midnight UTC; by day and currency."""
+        ...
+
+    def trained(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Trained]:
+        """Trainings that ended in [from_, to), in order."""
+        ...
+
     def motion(self) -> Motion: ...
+    def version_counts(self) -> Mapping[str, int]:
+        """How many versions are in each state; states that none is in are left out."""
+        ...
 
     def record_metrics(self, ref: VersionRef, points: Sequence[Metric]) -> None:
         """Telemetry, not events: durable with the next commit, replaced when recorded again."""

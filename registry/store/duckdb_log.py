@@ -21,12 +21,15 @@ import duckdb
 
 from registry.application.ports import (
     Appended,
+    Billed,
+    BilledDay,
     Clock,
     DeploymentQuery,
     Idempotency,
     Ids,
     Metric,
     Motion,
+    Trained,
     Usage,
     VersionPage,
     VersionQuery,
@@ -47,6 +50,7 @@ from registry.store.applier import Applier, remove
 from registry.store.batches import Request, check_text, drafts_of, metric_row
 from registry.store.home import Home
 from registry.store.journal import Segment
+from registry.store.ledger import Ledger
 from registry.store.reads import Reads
 from registry.store.selection import select_deployments, select_versions
 from registry.store.usage import read_last_used, read_usage, usage_row
@@ -79,6 +83,7 @@ class DuckDBLog:
         self._live = opened.live
         self._database.catch_up = lambda cursor: opening.catch_up(cursor, home.path, until=opened.live.applied)
         self._reads = Reads(opened.database)
+        self._ledger = Ledger(opened.database)
         self._folder = home.path / opening.JOURNAL
         self._clean = opened.replayed == 0 and opened.segment.is_empty and not opened.finished
         self._pid = os.getpid()
@@ -234,9 +239,27 @@ class DuckDBLog:
             states = list(self._reads.folded(names, at=at).values())
         return select_deployments(cast("list[DeploymentState]", states), query)
 
+    def billed(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Billed]:
+        return self._ledger.billed(self._folds(at), from_=from_, to=to)
+
+    def billed_by_day(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[BilledDay]:
+        return self._ledger.by_day(self._folds(at), from_=from_, to=to)
+
+    def trained(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Trained]:
+        self._settle()
+        return self._ledger.trained(from_=from_, to=to, at=self._live.tip.position if at is None else at)
+
+    def _folds(self, at: int | None) -> Sequence[DeploymentState] | None:
+        self._settle()
+        return None if at is None else self.deployments(DeploymentQuery(), at=at)
+
     def motion(self) -> Motion:
         self._settle()
         return self._reads.motion()
+
+    def version_counts(self) -> Mapping[str, int]:
+        self._settle()
+        return self._reads.version_counts()
 
     def metrics(self, ref: VersionRef, *, attempt: int | None = None) -> Sequence[Metric]:
         self._settle()

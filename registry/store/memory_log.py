@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
@@ -12,12 +13,15 @@ from typing import TypeVar, cast
 
 from registry.application.ports import (
     Appended,
+    Billed,
+    BilledDay,
     Clock,
     DeploymentQuery,
     Idempotency,
     Ids,
     Metric,
     Motion,
+    Trained,
     Usage,
     VersionPage,
     VersionQuery,
@@ -34,7 +38,7 @@ from registry.domain.ids import (
     version_stream,
 )
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, State, VersionState
-from registry.store import tools
+from registry.store import memory_ledger, tools
 from registry.store import usage as usages
 from registry.store.batches import Request, check_text, drafts_of, metric_row
 from registry.store.chain import GENESIS, event_of, line, row_of
@@ -250,9 +254,23 @@ class MemoryLog:
     def deployments(self, query: DeploymentQuery, *, at: int | None = None) -> Sequence[DeploymentState]:
         return select_deployments(self._kind(DeploymentState, at), query)
 
+    def billed(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Billed]:
+        return memory_ledger.billed(self.deployments(DeploymentQuery(), at=at), from_=from_, to=to)
+
+    def billed_by_day(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[BilledDay]:
+        return memory_ledger.by_day(self.deployments(DeploymentQuery(), at=at), from_=from_, to=to)
+
+    def trained(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Trained]:
+        ended = (event for event in self.read(until=at) if from_ <= event.recorded_at < to)
+        return memory_ledger.trained(ended, self.version)
+
     def motion(self) -> Motion:
         with self._lock:
             return motion_of(self._kind(VersionState), self._kind(DeploymentState), self._kind(ModelState))
+
+    def version_counts(self) -> Mapping[str, int]:
+        with self._lock:
+            return Counter(one.state for one in self._kind(VersionState))
 
     def metrics(self, ref: VersionRef, *, attempt: int | None = None) -> Sequence[Metric]:
         with self._lock:

@@ -148,6 +148,9 @@ class Reads:
         sql = f"SELECT doc FROM deployment{_all(where)} ORDER BY requested_at NULLS FIRST, key"  # noqa: S608
         return [_deployment(doc) for (doc,) in self._database.query(sql, parameters)]
 
+    def version_counts(self) -> dict[str, int]:
+        return dict(self._database.query("SELECT state, count(*) FROM version GROUP BY state"))  # pyright: ignore[reportArgumentType] - pairs
+
     def motion(self) -> Motion:
         """One statement, so that all of it is of one moment."""
         rows = self._database.query(

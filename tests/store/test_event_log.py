@@ -356,6 +356,13 @@ def test_deployments_are_filtered_and_the_oldest_request_comes_first(log: Log) -
     assert ids(model="support-bot", version=2, live=True) == []
 
 
+def test_versions_are_counted_by_their_state(log: Log) -> None:
+    assert log.version_counts() == {}
+    fill(log)
+    states = [one.state for one in log.versions(VersionQuery()).items]
+    assert log.version_counts() == {state: states.count(state) for state in states}
+
+
 def test_what_is_in_motion_is_what_a_plan_has_to_look_at(log: Log) -> None:
     fill(log)
     motion = log.motion()
