@@ -310,6 +310,7 @@ def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -
         changed_at=state.changed_at,
         activated_at=state.activated_at,
         retired_at=state.retired_at,
+        retires_on=state.retires_on,
         stream_version=state.stream_version,
     )
 

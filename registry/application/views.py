@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import cast
 
@@ -24,6 +24,8 @@ def to_json(value: object) -> object:
             plain: object = value
         case datetime():
             plain = iso(value)
+        case date():
+            plain = value.isoformat()
         case Decimal():
             plain = money(value)
         case View():
@@ -89,6 +91,8 @@ class VersionView(View):
     changed_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
+    retires_on: date | None
+    """The day on which the provider takes the base model away, and this version with it; None: it has not said."""
     stream_version: int
 
 

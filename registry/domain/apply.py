@@ -332,6 +332,10 @@ def _version_approved(state: VersionState, _payload: ev.VersionApproved, event: 
         state.approvals = (*state.approvals, event.actor)
 
 
+def _retirement_announced(state: VersionState, payload: ev.RetirementAnnounced, _event: Event) -> None:
+    state.retires_on = payload.retires_on
+
+
 def _data(data: ev.DataRef | None) -> Json | None:
     if data is None:
         return None
@@ -536,6 +540,7 @@ _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.DeletionRequested: _deletion_requested,
     ev.VersionDeleted: _version_deleted,
     ev.VersionApproved: _version_approved,
+    ev.RetirementAnnounced: _retirement_announced,
     ev.DeploymentRequested: _deployment_requested,
     ev.DeploymentAttached: _deployment_attached,
     ev.DeploymentOutcomeUnknown: _deployment_outcome_unknown,

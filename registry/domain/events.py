@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 Json = Mapping[str, object]
@@ -368,6 +368,14 @@ class VersionApproved:
     version: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetirementAnnounced:
+    """The provider has said when it takes the base model away, and with it what was tuned from it; None: not any more."""
+
+    base_model: str
+    retires_on: date | None
+
+
 # Deployments
 
 
@@ -550,6 +558,7 @@ VersionEvent = (
     | DeletionRequested
     | VersionDeleted
     | VersionApproved
+    | RetirementAnnounced
 )
 DeploymentEvent = (
     DeploymentRequested

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from registry.domain.events import Json, UnitPrice
@@ -118,6 +118,8 @@ class VersionState:
     trained_at: datetime | None = None
     deletion_requested: bool = False
     approvals: tuple[str, ...] = ()
+    retires_on: date | None = None
+    """The day on which the provider takes the base model away, as far as it has said."""
     created_at: datetime | None = None
     created_by: str = ""
     changed_at: datetime | None = None

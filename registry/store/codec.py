@@ -50,6 +50,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "deletion-requested": (ev.DeletionRequested, 1),
     "version-deleted": (ev.VersionDeleted, 1),
     "version-approved": (ev.VersionApproved, 1),
+    "retirement-announced": (ev.RetirementAnnounced, 1),
     "deployment-requested": (ev.DeploymentRequested, 1),
     "deployment-attached": (ev.DeploymentAttached, 1),
     "deployment-outcome-unknown": (ev.DeploymentOutcomeUnknown, 1),

@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from operator import attrgetter
@@ -43,6 +43,8 @@ def plain(value: object) -> object:
     match value:
         case datetime():
             return time_text(value)
+        case date():
+            return value.isoformat()
         case Decimal():
             return str(value)
         case Mapping():
@@ -132,6 +134,8 @@ def _converter(hint: Any) -> Convert | None:  # noqa: ANN401 -- a type hint can 
     """How a JSON value becomes what the hint says; None where it already is that."""
     if hint is datetime:
         return parse_time
+    if hint is date:
+        return date.fromisoformat
     if hint is Decimal:
         return Decimal
     if dataclasses.is_dataclass(hint):

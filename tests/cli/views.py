@@ -35,5 +35,6 @@ def version(state: str) -> VersionView:
         changed_at=AT,
         activated_at=None,
         retired_at=None,
+        retires_on=None,
         stream_version=1,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from registry.application.ports import EventLog, LogTools
@@ -177,6 +177,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ),
     ev.OrphanAdopted(deployment="dep_9", model="support-bot", version=3, artifact=ARTIFACT),
     ev.DeploymentReappeared(deployment="dep_1", seen_as="Succeeded"),
+    ev.RetirementAnnounced(base_model="gpt-4.1-2025-04-14", retires_on=date(2027, 10, 1)),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
 
