@@ -1,0 +1,146 @@
+"""Which address is which page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from registry.application.access import NotAllowedError
+from registry.composition import Registry
+from registry.domain.errors import NotFoundError, TenureError
+from registry.transport.services import Services, principal_of
+from registry.web import actions, deployments, events, lifecycle, model, overview, tuning, version
+from registry.web.page import Page, asked_time
+from registry.web.templating import environment
+
+Handler = Callable[[Page], Response]
+YEAR_S = 31_536_000
+
+PAGES: Mapping[str, Handler] = {
+    "/": overview.overview,
+    "/models": overview.models,
+    "/models/{model}": model.model,
+    "/models/{model}/{version:int}": version.timeline,
+    "/models/{model}/{version:int}/training": version.training,
+    "/models/{model}/{version:int}/deployment": version.deployment,
+    "/models/{model}/{version:int}/cost": version.cost,
+    "/deployments": deployments.deployments,
+    "/audit": deployments.audit,
+    "/fine-tune": tuning.form,
+    "/lifecycle": lifecycle.lifecycle,
+    "/events/{position:int}": events.event,
+}
+COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
+    "/models/{model}/{version:int}/do/{command}": (actions.move, version.timeline),
+    "/models/{model}/{version:int}/deploy": (actions.deploy, version.deployment),
+    "/models/{model}/{version:int}/attach": (actions.attach, version.deployment),
+    "/models/{model}/rollback": (actions.rollback, model.model),
+    "/deployments/{id}/delete": (actions.undeploy, deployments.deployments),
+    "/fine-tune": (tuning.start, tuning.form),
+}
+"""Address -> (what a POST does, the page that tells why it was refused)."""
+
+
+def routes(services: Services) -> APIRouter:
+    """All pages, and the forms on them; the server includes them."""
+    router = APIRouter()
+    router.routes.append(Route("/login", login, methods=["GET"]))
+    for path, handler in PAGES.items():
+        router.routes.append(Route(path, _shown(services, handler), methods=["GET"]))
+    for path, (command, back) in COMMANDS.items():
+        router.routes.append(Route(path, _done(services, command, back), methods=["POST"]))
+    folder = Path(str(files("registry.web") / "static"))
+    router.routes.append(Mount("/static", Assets(directory=folder)))
+    return router
+
+
+class Assets(StaticFiles):
+    """Addresses carry a digest of what they hold, so that a browser asks once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
+        return response
+
+
+def login(request: Request) -> Response:
+    text = environment().get_template("login.html").render(
+        failed="error" in request.query_params, next=_local(request.query_params.get("next"))
+    )
+    return HTMLResponse(text)
+
+
+def _local(path: str | None) -> str:
+    """Where to go after signing in: a page of ours, never another site."""
+    return path if path and path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+def page_of(request: Request, services: Services, form: Mapping[str, str] | None = None) -> Page:
+    """Raises BadInputError for an as_of that is neither a position nor a time."""
+    registry = services.registry
+    as_of = asked_time(request.query_params.get("as_of")) if request.method == "GET" else None
+    at = registry.reading.position(as_of)
+    return Page(
+        request=request,
+        registry=registry,
+        principal=principal_of(request),
+        as_of=as_of,
+        at=at,
+        now=_shown_time(registry, as_of, at),
+        form=form or {},
+    )
+
+
+def _shown_time(registry: Registry, as_of: str | None, at: int | None) -> datetime:
+    """The time that was asked for; of a position, when its event was recorded."""
+    if as_of is None or at is None:
+        return registry.clock()
+    if not as_of.isdigit():
+        return datetime.fromisoformat(as_of)
+    event = next(iter(registry.log.read(after=at - 1, until=at)), None) if at else None
+    return event.recorded_at if event else registry.clock()
+
+
+def _shown(services: Services, handler: Handler) -> Callable[[Request], Response]:
+    def show(request: Request) -> Response:
+        page = page_of(request, services)
+        page.check_read()
+        return handler(page)
+
+    return show
+
+
+def _done(services: Services, command: Handler, back: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """A form was sent. Refused: the page that it stood on says why, with the refusal's own status."""
+
+    def run(request: Request, form: Mapping[str, str]) -> Response:
+        page = page_of(request, services, form)
+        try:
+            return command(page)
+        except (NotFoundError, NotAllowedError):
+            raise
+        except TenureError as error:
+            page.problem = error
+            return back(page)
+
+    async def done(request: Request) -> Response:
+        form = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
+        return await run_in_threadpool(run, request, form)
+
+    return done
+
+
+def error_page(request: Request, error: TenureError) -> Response:
+    """What a browser is shown where nothing else can be: what is wrong, why, and what to do."""
+    text = environment().get_template("error.html").render(error=error, path=request.url.path)
+    return HTMLResponse(text, status_code=error.status)

@@ -1,0 +1,30 @@
+"""The states and moves as a picture, and where the versions stand in it."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from registry.application.ports import VersionQuery
+from registry.application.views import VersionView
+from registry.web.diagram import diagram
+from registry.web.page import Page
+from statemachine import DEPLOYMENT, VERSION
+
+SHOWN = 12
+"""Of the versions in one state; how many there are beyond that is told as more."""
+
+
+def lifecycle(page: Page) -> Response:
+    chosen = page.query("state")
+    names = {one.model for one in page.readable(page.registry.reading.models(page.as_of))}
+    stands: dict[str, tuple[list[VersionView], bool]] = {}
+    for state in VERSION.states:
+        query = VersionQuery(states=frozenset({state}), limit=SHOWN)
+        found, more = page.registry.reading.versions(query, page.as_of)
+        stands[state] = [one for one in found if one.model in names], more is not None
+    return page.html(
+        "lifecycle.html",
+        lifecycles=[(VERSION, diagram(VERSION)), (DEPLOYMENT, diagram(DEPLOYMENT))],
+        stands=stands,
+        chosen=chosen if chosen in VERSION.states else None,
+    )

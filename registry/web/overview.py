@@ -1,0 +1,156 @@
+"""What is paid for now, what is in motion, and what needs somebody: from questions that stay small however long the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from starlette.responses import Response
+
+from registry.application.ports import VersionQuery
+from registry.application.reading import MOVING
+from registry.application.views import ConnectionView, DeploymentView, EventView, ModelView
+from registry.web.page import Page
+from registry.web.timeline import Entry, grouped
+
+MODELS_SHOWN = 12
+MOVING_SHOWN = 12
+BILLED_SHOWN = 20
+RECENT_SHOWN = 8
+MODELS_PER_PAGE = 50
+NEAR_LIMIT = Decimal("0.8")
+"""Of a budget, from which on it is warned of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warning:
+    """`tone`: bad is being lost or spent now; warn may become so. `path` is where something can be done about it."""
+
+    tone: str
+    title: str
+    text: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Billed:
+    """What is billed at one moment, in one currency."""
+
+    currency: str
+    hourly: Decimal
+    unpriced: int
+    deployments: tuple[DeploymentView, ...]
+
+
+def overview(page: Page) -> Response:
+    reading = page.registry.reading
+    models = page.readable(reading.models(page.as_of))
+    names = {one.model for one in models}
+    billed = [one for one in reading.deployments(billed=True, as_of=page.as_of) if one.model in names]
+    connections = reading.connections(page.as_of)
+    query = VersionQuery(states=MOVING, order="newest", limit=MOVING_SHOWN)
+    moving, more = reading.versions(query, page.as_of)
+    return page.html(
+        "overview.html",
+        models=sorted(models, key=_interest)[:MODELS_SHOWN],
+        models_total=len(models),
+        billed=sorted(billed, key=lambda one: -(one.hourly_rate or Decimal(0)))[:BILLED_SHOWN],
+        billed_total=len(billed),
+        rates=rates(billed),
+        moving=[one for one in moving if one.model in names],
+        more_moving=more is not None,
+        connections=connections,
+        warnings=warnings(connections, billed, models),
+        recent=recent(page) if page.principal.may("read") else [],
+    )
+
+
+def _interest(model: ModelView) -> tuple[bool, bool, str]:
+    return not model.moving, model.active is None, model.model
+
+
+def rates(billed: Iterable[DeploymentView]) -> list[Billed]:
+    """By currency: amounts of two currencies are never added."""
+    by_currency: dict[str, list[DeploymentView]] = {}
+    for one in billed:
+        by_currency.setdefault(one.currency, []).append(one)
+    return [
+        Billed(
+            currency=currency,
+            hourly=sum((one.hourly_rate or Decimal(0) for one in some), Decimal(0)),
+            unpriced=sum(one.hourly_rate is None for one in some),
+            deployments=tuple(some),
+        )
+        for currency, some in sorted(by_currency.items())
+    ]
+
+
+def warnings(
+    connections: Sequence[ConnectionView], billed: Sequence[DeploymentView], models: Sequence[ModelView]
+) -> list[Warning]:
+    told = [
+        Warning(tone="bad", title=f"Connection {one.name} does not answer", text=one.error)
+        for one in connections
+        if one.error
+    ]
+    told += [
+        Warning(
+            tone="bad", title=f"{one.ref}: a deployment failed", text=one.error or "It may be billed until it is gone.",
+            path=f"/models/{one.model}/{one.version}/deployment",
+        )
+        for one in billed
+        if one.state == "failed"
+    ]  # fmt: skip
+    return [*told, *_idle(billed, models), *_budgets(billed, models)]
+
+
+def _idle(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Warning]:
+    """Billed for a version that is neither active nor on its way there."""
+    wanted = {one.active for one in models} | {ref for one in models for ref in one.moving}
+    for one in billed:
+        if one.ref not in wanted and one.state == "serving" and one.hourly_rate != 0:
+            yield Warning(
+                tone="warn", title=f"{one.ref} is billed but not active",
+                text=f"{one.requested_by}: {one.reason or 'no reason given'}",
+                path=f"/models/{one.model}/{one.version}/deployment",
+            )  # fmt: skip
+
+
+def _budgets(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Warning]:
+    for model in models:
+        limit = model.policy.get("max_hourly_cost")
+        if limit is None:
+            continue
+        spent = sum((one.hourly_rate or Decimal(0) for one in billed if one.model == model.model), Decimal(0))
+        if spent >= Decimal(str(limit)) * NEAR_LIMIT:
+            yield Warning(
+                tone="warn", title=f"{model.model} is near its hourly limit",
+                text=f"It runs at {spent} an hour of {limit} that its policy allows.", path=f"/models/{model.model}",
+            )  # fmt: skip
+
+
+def recent(page: Page) -> list[Entry]:
+    """The last things that happened, newest first."""
+    log = page.registry.log
+    until = log.head() if page.at is None else min(page.at, log.head())
+    events = [EventView.of(event) for event in log.read(after=max(0, until - 2 * RECENT_SHOWN), until=until)]
+    told = [one for one in events if one.type != "version-numbered"]
+    entries = [entry for group in grouped(told) for entry in group.entries]
+    return sorted(entries, key=lambda one: -one.event.position)[:RECENT_SHOWN]
+
+
+def models(page: Page) -> Response:
+    """All models, a page at a time, or those whose names hold what was asked for."""
+    wanted = (page.query("q") or "").strip().lower()
+    found = [one for one in page.readable(page.registry.reading.models(page.as_of)) if wanted in one.model]
+    found.sort(key=lambda one: one.model)
+    after = page.query("after")
+    rest = [one for one in found if after is None or one.model > after]
+    return page.html(
+        "models.html",
+        models=rest[:MODELS_PER_PAGE],
+        total=len(found),
+        wanted=wanted,
+        next=rest[MODELS_PER_PAGE - 1].model if len(rest) > MODELS_PER_PAGE else None,
+    )

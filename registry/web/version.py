@@ -1,0 +1,200 @@
+"""One version: where it stands, what can be done about it, and everything that happened to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from starlette.responses import Response
+
+from registry.application.access import Action
+from registry.application.views import AuditView, BilledDeploymentView, DeploymentView, TrainingCostView, VersionView
+from registry.domain.deploying import DEPLOYABLE, GONE
+from registry.domain.errors import TenureError
+from registry.domain.events import Price
+from registry.domain.ids import VersionRef
+from registry.domain.versions import COMMANDS
+from registry.web.charts import Bar, loss_chart, spans, time_marks
+from registry.web.page import Page
+from registry.web.timeline import grouped
+from registry.web.words import MOVE_WORDS, why_not
+
+TABS = ("timeline", "training", "deployment", "cost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A command as the page offers it. `against`: why it is not open; None where it is."""
+
+    command: str
+    words: str
+    follows: str
+    against: str | None
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What every tab of a version begins with."""
+
+    version: VersionView
+    live: tuple[DeploymentView, ...]
+    price: Price | None
+    """Of an hour of a new deployment; None where this provider needs none."""
+    moves: tuple[Offer, ...]
+    active: str | None
+    policy: dict[str, object]
+
+
+def ref_in(page: Page) -> VersionRef:
+    params = page.request.path_params
+    return VersionRef.parse(f"{params['model']}@{params['version']}")
+
+
+def head(page: Page) -> Head:
+    reading = page.registry.reading
+    ref = ref_in(page)
+    version = reading.version(ref, page.as_of)
+    model = reading.model(ref.model, page.as_of)
+    mine = [one for one in reading.deployments(model=ref.model, as_of=page.as_of) if one.version == ref.number]
+    price = hourly(page, version)
+    live = tuple(one for one in mine if one.state not in GONE)
+    return Head(
+        version=version,
+        live=live,
+        price=price,
+        moves=tuple(_offers(page, version, live, price)),
+        active=model.active,
+        policy=dict(model.policy),
+    )
+
+
+def hourly(page: Page, version: VersionView) -> Price | None:
+    """What an hour of a new deployment of this version costs at most; None where nothing needs to be deployed."""
+    try:
+        connection = page.registry.reading.connection_state(version.connection)
+        if page.registry.providers.of(connection).capabilities.serving == "none":
+            return None
+        return page.registry.commands.price(connection)
+    except TenureError:
+        return Price(hourly=None, currency="USD", source="its connection cannot be opened")
+
+
+def _offers(
+    page: Page, version: VersionView, live: tuple[DeploymentView, ...], price: Price | None
+) -> list[Offer]:
+    offers: list[Offer] = []
+    serves = any(one.state == "serving" for one in live)
+    for command in COMMANDS:
+        words, follows = MOVE_WORDS[command]
+        against = None if command in version.legal else why_not(version, command)
+        asked = price if command == "activate" and not serves else None
+        offers.append(
+            Offer(command=command, words=words, follows=follows, against=_asked(page, version, against), price=asked)
+        )
+    needed = int(str(page.registry.reading.model(version.model, page.as_of).policy["approvals"]))
+    if needed:
+        against = f"{page.principal.actor} has approved it already" if page.principal.actor in version.approvals else None
+        given = f"{len(version.approvals)} of {needed} approvals are given. Yours does not count when you activate it."
+        gone = "it is deleted" if version.state == "deleted" else None
+        offers.append(Offer(command="approve", words="Approve", follows=given, against=_asked(page, version, gone or against, "approve")))
+    return offers
+
+
+def _asked(page: Page, version: VersionView, against: str | None, action: Action = "develop") -> str | None:
+    return page.against(action, version.model) or against
+
+
+def timeline(page: Page) -> Response:
+    top = head(page)
+    history = page.registry.reading.history(top.version.ref, page.as_of)
+    return page.html("version_timeline.html", top=top, tab="timeline", groups=grouped(history), count=len(history))
+
+
+def training(page: Page) -> Response:
+    top = head(page)
+    ref = VersionRef.parse(top.version.ref)
+    curves = [(top.version.ref, page.registry.reading.metrics(ref))]
+    if top.active is not None and top.active != top.version.ref:
+        curves.append((top.active, page.registry.reading.metrics(VersionRef.parse(top.active))))
+    return page.html(
+        "version_training.html",
+        top=top,
+        tab="training",
+        chart=loss_chart(curves),
+        curves=curves[0][1],
+        state=page.registry.reading.version_state(ref, page.at),
+    )
+
+
+def deployment(page: Page) -> Response:
+    top = head(page)
+    ref = ref_in(page)
+    every = page.registry.reading.deployments(model=ref.model, as_of=page.as_of)
+    mine = [one for one in every if one.version == ref.number]
+    return page.html(
+        "version_deployment.html",
+        top=top,
+        tab="deployment",
+        deployments=list(reversed(mine)),
+        deploy=_deploy_offer(page, top),
+        protected=_protected(top),
+    )
+
+
+def _deploy_offer(page: Page, top: Head) -> Offer:
+    """A standby: it serves, and is billed, without being active."""
+    against = None
+    if top.price is None:
+        against = f"{top.version.provider} serves a tuned model as it is: there is nothing to deploy"
+    elif top.version.state not in DEPLOYABLE:
+        against = f"a version can be deployed once it is trained; this one is {top.version.state}"
+    elif any(one.state in {"requested", "provisioning", "serving"} for one in top.live):
+        against = "it has a deployment already"
+    return Offer(
+        command="deploy", words="Deploy as a standby", against=_asked(page, top.version, against), price=top.price,
+        follows="It serves without being active. It is billed from the moment the provider accepts it, used or not.",
+    )  # fmt: skip
+
+
+def _protected(top: Head) -> str | None:
+    """The deployment that may not be deleted by hand, because the active version has no other."""
+    serving = [one.id for one in top.live if one.state == "serving"]
+    return serving[0] if top.version.state == "active" and len(serving) == 1 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """`axis` labels the bars of `rows`, evenly spaced."""
+
+    total: Decimal
+    currency: str
+    unpriced: int
+    rows: tuple[tuple[BilledDeploymentView, tuple[Bar, ...]], ...]
+    training: tuple[TrainingCostView, ...]
+    axis: tuple[str, ...]
+
+
+def costs_of(audit: AuditView, ref: str) -> Costs:
+    """One version's share of an audit."""
+    entries = [one for one in audit.deployments if one.deployment.ref == ref]
+    trained = [one for one in audit.training if one.version == ref]
+    amounts = [one.cost for one in entries] + [one.cost for one in trained]
+    start = min((one.intervals[0].from_ for one in entries), default=audit.from_)
+    end = max((one.intervals[-1].to for one in entries), default=audit.to)
+    end = max(end, start + timedelta(minutes=1))
+    return Costs(
+        total=sum((one for one in amounts if one is not None), Decimal(0)),
+        currency=audit.currency,
+        unpriced=sum(one is None for one in amounts),
+        rows=tuple((one, tuple(spans(one.intervals, start, end))) for one in entries),
+        training=tuple(trained),
+        axis=tuple(time_marks(start, end)),
+    )
+
+
+def cost(page: Page) -> Response:
+    top = head(page)
+    audit = page.registry.reading.audit(to=page.now, as_of=page.as_of)
+    return page.html("version_cost.html", top=top, tab="cost", costs=costs_of(audit, top.version.ref))
