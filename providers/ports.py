@@ -198,6 +198,20 @@ class ServingTarget:
     endpoint: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Where OpenAI's own chat requests for a target can be sent as they are.
+
+    `model`: what their `model` must say there. `headers` hold the credential, good for a minute at least: ask again
+    later. `ca_bundle`: certificates to believe instead of the system's.
+    """
+
+    url: str
+    model: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    ca_bundle: str | None = None
+
+
 class Training(Protocol):
     """Jobs and what they produce."""
 
@@ -287,6 +301,13 @@ class Chat(Protocol):
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
         """`chat.completion.chunk` objects as they come; closing the iterator ends the request."""
+        ...
+
+    def upstream(self, target: ServingTarget) -> Upstream | None:
+        """None where the provider does not speak OpenAI's language: then `complete` and `stream` translate.
+
+        May block, for an address or a token that has to be asked for. Raises ProviderError where there is none.
+        """
         ...
 
 

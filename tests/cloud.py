@@ -24,6 +24,7 @@ from providers.ports import (
     ServingNeed,
     ServingTarget,
     TrainingRequest,
+    Upstream,
 )
 from tests.clock import FakeClock
 
@@ -102,6 +103,8 @@ class Cloud:
         """Whether asking again with the same token answers what is there already."""
         self.answers = True
         """Whether deployments answer a chat."""
+        self.reached: Callable[[ServingTarget], Upstream] | None = None
+        """Where OpenAI's own requests are taken; None: nowhere, so that they have to be translated."""
         self.duplicate_jobs = 0
         self.cancels_ignored = 0
         self.deletes_ignored = 0

@@ -23,6 +23,7 @@ from providers.ports import (
     ServingNeed,
     ServingTarget,
     TrainingRequest,
+    Upstream,
 )
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
@@ -218,6 +219,9 @@ class FakeChat:
             return [{"choices": [{"delta": delta}]} for delta in deltas] + [{"choices": []}]
 
         yield from self._cloud.call("stream", answer)
+
+    def upstream(self, target: ServingTarget) -> Upstream | None:
+        return self._cloud.reached(target) if self._cloud.reached is not None else None
 
     def _check(self, target: ServingTarget) -> None:
         if not self._cloud.answers:

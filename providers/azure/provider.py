@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from providers.azure.artifacts import AzureArtifacts
-from providers.azure.credentials import DATA_SCOPE, credential_of
+from providers.azure.data_plane import DataPlane
 from providers.azure.deployments import AzureDeployments
 from providers.azure.resource import Resource
-from providers.azure.settings import Settings, settings_of
-from providers.cloud_settings import REHEARSAL_KEY, REHEARSAL_POLL_S, secret
+from providers.azure.settings import settings_of
+from providers.cloud_settings import REHEARSAL_POLL_S
 from providers.errors import ProviderError
 from providers.openai.chat import CloudChat
-from providers.openai.client import TIMEOUT_S, Client
 from providers.openai.errors import translated
 from providers.openai.training import CloudTraining, Dialect
 from providers.ports import Capabilities, Connection, ConnectionCheck, ServingTarget
-
-if TYPE_CHECKING:
-    import openai
 
 
 class AzureProvider:
@@ -30,7 +26,8 @@ class AzureProvider:
         self.settings = settings_of(connection)
         self._now = now
         self._resource = Resource(self.settings, now=now)
-        self._client = _data_plane(self.settings, self._resource)
+        plane = DataPlane(self.settings, self._resource)
+        self._client = plane.client
         dialect = Dialect(
             fine_tuning=self.settings.fine_tuning,
             files_first=True,
@@ -40,7 +37,7 @@ class AzureProvider:
         self.training = CloudTraining(self._client, dialect, base_models=self.base_models, now=now)
         self.artifacts = AzureArtifacts(self._client, now=now)
         self.deployments = AzureDeployments(self.settings, self._resource, registry=connection.registry, now=now)
-        self.chat = CloudChat(self._client, _deployment_name, now=now)
+        self.chat = CloudChat(self._client, _deployment_name, plane.upstream, now=now)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -88,32 +85,6 @@ class AzureProvider:
 
     def _management(self) -> str:
         return f"{self._resource.place().account}: {len(self.deployments.list())} deployments"
-
-
-def _data_plane(settings: Settings, resource: Resource) -> Client:
-    """The openai SDK's own client for Azure: by key where one is named, else by Azure's credential."""
-
-    def key() -> str:
-        if settings.rehearsal:
-            return REHEARSAL_KEY
-        return secret(settings.api_key_env, operation="connect") if settings.api_key_env else ""
-
-    def make() -> openai.OpenAI:
-        import httpx2
-        import openai
-
-        endpoint = resource.place().endpoint
-        options: dict[str, Any] = {"azure_endpoint": endpoint, "api_version": settings.api_version}
-        if settings.api_key_env is not None or settings.rehearsal:
-            options["api_key"] = key()
-        else:
-            credential = credential_of(settings)
-            options["azure_ad_token_provider"] = lambda: str(credential.get_token(DATA_SCOPE).token)
-        if settings.ca_bundle is not None:
-            options["http_client"] = httpx2.Client(verify=settings.ca_bundle)
-        return openai.AzureOpenAI(**options, max_retries=0, timeout=TIMEOUT_S)
-
-    return Client(make, credential=key)
 
 
 def _inner(model: dict[str, Any], key: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import translated_chat
 from providers.errors import ChatError
-from providers.ports import ChatChunk, ChatRequest, ServingTarget
+from providers.ports import ChatChunk, ChatRequest, ServingTarget, Upstream
 
 _FINISH = {"max_tokens": "length", "content_filtered": "content_filter", "guardrail_intervened": "content_filter"}
 _UNTRANSLATED = ("tools", "functions", "response_format", "logprobs")
@@ -53,6 +53,10 @@ class BedrockChat:
                 for event in events:
                     if (chunk := _chunk(event)) is not None:
                         yield {**frame, **chunk}
+
+    def upstream(self, target: ServingTarget) -> Upstream | None:
+        del target
+        return None
 
     def _frame(self, target: ServingTarget, said: Mapping[str, Any], kind: str) -> dict[str, object]:
         return {

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from providers.errors import ChatError, OutcomeUnknownError, UnavailableError
-from providers.ports import ChatChunk, ChatRequest, ServingTarget
+from providers.ports import ChatChunk, ChatRequest, ServingTarget, Upstream
 
 CONNECT_S_MAX = 5.0
 ERROR_BYTES_MAX = 100_000
@@ -65,6 +65,10 @@ class LocalChat:
                     return
                 if data:
                     yield _chunk(data, target)
+
+    def upstream(self, target: ServingTarget) -> Upstream | None:
+        server = self._server(target)
+        return Upstream(url=server.url + PATH, model=server.model)
 
     def close(self) -> None:
         self._client.close()

@@ -8,15 +8,25 @@ from typing import Any, cast
 
 from providers.openai.client import Client
 from providers.openai.errors import translated_chat
-from providers.ports import ChatChunk, ChatRequest, ServingTarget
+from providers.ports import ChatChunk, ChatRequest, ServingTarget, Upstream
 
 
 class CloudChat:
-    """`providers.ports.Chat`. `named` tells how the endpoint calls a target: by its model or by its deployment."""
+    """`providers.ports.Chat`. `named` tells how the endpoint calls a target: by its model or by its deployment;
+    `reached`, given that name, where its chats go without the SDK.
+    """
 
-    def __init__(self, client: Client, named: Callable[[ServingTarget], str], *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        named: Callable[[ServingTarget], str],
+        reached: Callable[[str], Upstream],
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._client = client
         self._named = named
+        self._reached = reached
         self._now = now
 
     def complete(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> ChatChunk:
@@ -34,6 +44,9 @@ class CloudChat:
             with chunks:
                 for chunk in chunks:
                     yield chunk.to_dict()
+
+    def upstream(self, target: ServingTarget) -> Upstream | None:
+        return self._reached(self._named(target))
 
     def _arguments(self, target: ServingTarget, request: ChatRequest) -> dict[str, Any]:
         beside = {name: value for name, value in request.items() if name not in {"model", "messages", "stream"}}

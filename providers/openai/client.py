@@ -6,17 +6,22 @@ decides what is asked again, because it can look first.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from providers.cloud_settings import REHEARSAL_KEY, secret
 from providers.openai.settings import Settings
+from providers.ports import Upstream
 
 if TYPE_CHECKING:
     import openai
 
 TIMEOUT_S = 60.0
+BASE_URL = "https://api.openai.com/v1"
+"""The SDK's own, when neither the connection nor OPENAI_BASE_URL names another."""
+_ACCOUNT = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
 
 
 class Client:
@@ -47,9 +52,21 @@ class Client:
             self._open = None
 
 
+def key_of(settings: Settings) -> str:
+    return REHEARSAL_KEY if settings.rehearsal else secret(settings.api_key_env, operation="connect")
+
+
+def upstream_of(settings: Settings, model: str) -> Upstream:
+    """As the SDK would ask, by the same variables."""
+    base = settings.base_url or os.environ.get("OPENAI_BASE_URL") or BASE_URL
+    account = {header: value for header, variable in _ACCOUNT.items() if (value := os.environ.get(variable))}
+    headers = {"authorization": f"Bearer {key_of(settings)}", **account}
+    return Upstream(url=f"{base.rstrip('/')}/chat/completions", model=model, headers=headers)
+
+
 def client_of(settings: Settings) -> Client:
     def key() -> str:
-        return REHEARSAL_KEY if settings.rehearsal else secret(settings.api_key_env, operation="connect")
+        return key_of(settings)
 
     def make() -> openai.OpenAI:
         import openai

@@ -9,7 +9,7 @@ from providers.cloud_settings import REHEARSAL_POLL_S
 from providers.errors import ProviderError
 from providers.openai.artifacts import OpenAIArtifacts
 from providers.openai.chat import CloudChat
-from providers.openai.client import client_of
+from providers.openai.client import client_of, upstream_of
 from providers.openai.deployments import NoDeployments
 from providers.openai.errors import translated
 from providers.openai.settings import settings_of
@@ -29,7 +29,12 @@ class OpenAIProvider:
         )
         self.artifacts = OpenAIArtifacts(self._client, now=now)
         self.deployments = NoDeployments()
-        self.chat = CloudChat(self._client, lambda target: target.artifact.id, now=now)
+        self.chat = CloudChat(
+            self._client,
+            lambda target: target.artifact.id,
+            lambda model: upstream_of(self.settings, model),
+            now=now,
+        )
 
     @property
     def capabilities(self) -> Capabilities:

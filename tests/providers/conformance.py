@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol, TypeVar
 
+import httpx2
 import pytest
 
 from providers.errors import ChatError, RejectedError
@@ -198,6 +199,24 @@ class ProviderConformance:
         chunks = list(provider.chat.stream(target, _QUESTION, timeout_s=WAIT_S_MAX))
         assert len(chunks) > 1
         assert {one["object"] for one in chunks} == {"chat.completion.chunk"}
+        provider.deployments.delete("dep-1")
+
+    def test_openais_own_requests_can_be_sent_where_the_provider_says(self, harness: Harness) -> None:
+        provider = _deploying(harness)
+        request = _deployment(harness, "dep-1")
+        report = _settled(harness, provider.deployments.create(request))
+        upstream = provider.chat.upstream(_target(report, request.artifact))
+        if upstream is not None:
+            answer = httpx2.post(
+                upstream.url,
+                json={**_QUESTION, "model": upstream.model},
+                headers=upstream.headers,
+                timeout=WAIT_S_MAX,
+                trust_env=False,
+            )
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["choices"]
+            assert not any(secret in repr(upstream) for secret in upstream.headers.values())
         provider.deployments.delete("dep-1")
 
     def test_a_chat_that_the_endpoint_refuses_carries_its_status_and_body(self, harness: Harness) -> None:

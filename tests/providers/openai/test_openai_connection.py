@@ -302,3 +302,17 @@ def test_checkpoints_and_models_are_told_apart(harness: CloudHarness) -> None:
     found = harness.connect().artifacts.list()
     assert sorted(artifact.kind for artifact in found) == ["checkpoint", "model"]
     assert {artifact.base_model for artifact in found} == {BASE}
+
+
+def test_chats_go_where_the_sdk_would_send_them(harness: CloudHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    chat = harness.connect().chat
+    found = chat.upstream(_target(harness, BASE))
+    assert found is not None
+    assert found.url == f"{harness.rehearsal.openai_url}/chat/completions"
+    assert found.headers["openai-organization"] == "org-1"
+    settings = {name: value for name, value in harness.connection.settings.items() if name != "base_url"}
+    elsewhere = connect(dataclasses.replace(harness.connection, settings=settings), now=harness.rehearsal.clock.now)
+    far = elsewhere.chat.upstream(_target(harness, BASE))
+    assert far is not None
+    assert (far.url, far.model) == ("https://api.openai.com/v1/chat/completions", BASE)
