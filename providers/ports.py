@@ -176,6 +176,8 @@ class DeploymentReport:
     sku: str | None = None
     hourly_units: Decimal | None = None
     last_used_at: datetime | None = None
+    committed_until: datetime | None = None
+    """It is billed until then, whatever is deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +252,21 @@ class Training(Protocol):
 
     def cancel(self, id: str) -> None:
         """Ask the job to stop. One that has ended or is not there: success. Seen to be done by `poll`."""
+        ...
+
+    def pause(self, id: str) -> None:
+        """Ask a running job to pause. Raises RejectedError where it cannot, and where there is no pausing at all."""
+        ...
+
+    def resume(self, id: str) -> None:
+        """Ask a paused job to go on; as `pause`."""
+        ...
+
+    def clean_up(self) -> Sequence[str]:
+        """Delete training data that was uploaded more than a day ago and that no unfinished job uses; their names.
+
+        Costs a list where there is nothing to do. May be repeated.
+        """
         ...
 
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:

@@ -102,6 +102,21 @@ class FakeTraining:
     def checkpoints(self, id: str) -> Sequence[Checkpoint]:
         return []
 
+    def pause(self, id: str) -> None:
+        self._move(id, "pause", "paused")
+
+    def resume(self, id: str) -> None:
+        self._move(id, "resume", "running")
+
+    def clean_up(self) -> Sequence[str]:
+        return []
+
+    def _move(self, id: str, what: str, status: str) -> None:
+        def move() -> None:
+            self._cloud.jobs[id].status = status
+
+        self._cloud.call(what, move)
+
     def cancel(self, id: str) -> None:
         def stop() -> None:
             job = self._cloud.jobs.get(id)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from providers.azure.errors import translated
 from providers.azure.resource import Resource
 from providers.azure.settings import HOURLY_SKUS, Settings
-from providers.errors import RejectedError
+from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME_MAX = 64
 REGISTRY_TAG, TOKEN_TAG, MODEL_TAG = "tenure_registry", "tenure_token", "tenure_model"
+QUOTA_CODES = frozenset({"InsufficientQuota", "DeploymentLimitExceeded", "QuotaExceeded"})
 OPTIONS = frozenset({"sku", "capacity"})
 _OUTCOMES: Mapping[str, DeploymentOutcome] = {
     "succeeded": "serving",
@@ -63,14 +64,17 @@ class AzureDeployments:
             },
             "properties": {"model": {"format": "OpenAI", "name": request.artifact.id, "version": "1"}},
         }
-        with (
-            self._one_change,
-            translated("create-deployment", now=self._now, effect=True, token=request.token),
-        ):
-            self._resource.client().deployments.begin_create_or_update(
-                place.resource_group, place.account, request.name, body, polling=False
-            )
-            found = self._resource.client().deployments.get(place.resource_group, place.account, request.name)
+        try:
+            with (
+                self._one_change,
+                translated("create-deployment", now=self._now, effect=True, token=request.token),
+            ):
+                self._resource.client().deployments.begin_create_or_update(
+                    place.resource_group, place.account, request.name, body, polling=False
+                )
+                found = self._resource.client().deployments.get(place.resource_group, place.account, request.name)
+        except RejectedError as error:
+            raise self._with_quota(error) from error
         return self._report(found)
 
     def list(self) -> Sequence[DeploymentReport]:
@@ -102,6 +106,26 @@ class AzureDeployments:
             self._resource.client().deployments.begin_delete(
                 place.resource_group, place.account, _name(name_or_id), polling=False
             )
+
+    def _with_quota(self, refusal: RejectedError) -> RejectedError:
+        """A quota that is used up, with what is used of it and by which deployments."""
+        if refusal.code not in QUOTA_CODES:
+            return refusal
+        try:
+            told = self._in_use()
+        except ProviderError:  # the refusal stands, whether or not it can be explained
+            return refusal
+        return RejectedError(
+            f"{refusal.message} {told}", operation=refusal.operation, code=refusal.code, request_id=refusal.request_id
+        )
+
+    def _in_use(self) -> str:
+        place = self._resource.place()
+        with translated("list-usages", now=self._now):
+            usages: Any = self._resource.client().accounts.list_usages(place.resource_group, place.account)
+        quotas = [f"{one.name.value} {one.current_value:g} of {one.limit:g}" for one in usages.value or []]
+        there = [f"{one.name} ({one.sku}, capacity {one.hourly_units or '-'})" for one in self.list()]
+        return f"Used: {', '.join(quotas) or 'not told'}. Deployed: {', '.join(there) or 'nothing'}."
 
     def _report(self, found: Deployment) -> DeploymentReport:
         shown: Any = found

@@ -57,6 +57,9 @@ class AzureProvider:
         checks.append(_checked("resource manager", self._management, role))
         role = "check api_key_env, or grant Cognitive Services OpenAI Contributor"
         checks.append(_checked("data plane", lambda: f"{len(self._models())} models", role))
+        if self.settings.fine_tuning:
+            role = "grant Cognitive Services OpenAI Contributor: fine_tuning is allowed for this connection"
+            checks.append(_checked("fine-tuning", self._jobs, role))
         return checks
 
     def base_models(self) -> Sequence[str]:
@@ -78,6 +81,11 @@ class AzureProvider:
     def _models(self) -> Sequence[dict[str, Any]]:
         with translated("list-models", now=self._now):
             return [model.to_dict() for model in self._client.get().models.list()]
+
+    def _jobs(self) -> str:
+        with translated("list-jobs", now=self._now):
+            self._client.get().fine_tuning.jobs.list(limit=1)
+        return f"jobs can be seen; they train as {self.settings.training_type}"
 
     def _workspace(self) -> str:
         place = self._resource.from_workspace()

@@ -139,5 +139,8 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 def _texts(content: object) -> list[str]:
     if isinstance(content, list):
-        return [str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content)]
+        parts = cast("list[dict[str, Any]]", content)
+        if other := sorted({str(part.get("type")) for part in parts if "text" not in part}):
+            raise _refused(f"content of type {', '.join(other)}: Bedrock's Converse is asked with texts only here")
+        return [str(part["text"]) for part in parts]
     return [str(content)] if content else []

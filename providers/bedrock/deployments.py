@@ -7,7 +7,7 @@ deleted before its end: AWS's refusal, which names the date, is handed on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +15,12 @@ from providers.bedrock.clients import Clients
 from providers.bedrock.errors import is_missing, translated
 from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
 from providers.bedrock.settings import Settings
-from providers.errors import RejectedError
+from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
 
 PAGE = 1000
 PAGES_MAX = 100
+QUOTA_CODES = frozenset({"ServiceQuotaExceededException"})
 OPTIONS = frozenset({"model_units", "commitment"})
 _OUTCOMES: Mapping[str, DeploymentOutcome] = {
     "InService": "serving",
@@ -48,8 +49,11 @@ class BedrockDeployments:
             "clientRequestToken": aws_token(request.token),
             "tags": tags_of({**request.tags, "tenure_model": f"{request.model}-{request.version}"}, self._registry),
         }
-        with translated("create-deployment", now=self._now, effect=True, token=request.token):
-            arn = self._created(request, arguments)
+        try:
+            with translated("create-deployment", now=self._now, effect=True, token=request.token):
+                arn = self._created(request, arguments)
+        except RejectedError as error:
+            raise self._with_units(error) from error
         return self.get(arn) or DeploymentReport(
             id=arn, name=request.name, status="Creating", outcome="provisioning", ours=True
         )
@@ -81,7 +85,29 @@ class BedrockDeployments:
                     client.delete_custom_model_deployment(customModelDeploymentIdentifier=target)
         except RejectedError as error:
             if not is_missing(error):
-                raise
+                raise self._with_end(error, target) from error
+
+    def _with_units(self, refusal: RejectedError) -> RejectedError:
+        """A quota that is used up, with what uses it."""
+        if refusal.code not in QUOTA_CODES:
+            return refusal
+        try:
+            used = [one for one in self.list() if one.hourly_units is not None]
+        except ProviderError:  # the refusal stands, whether or not it can be explained
+            return refusal
+        told = ", ".join(f"{one.name} ({one.hourly_units} model units)" for one in used) or "nothing"
+        return _refusal(f"{refusal.message} In use at {self._settings.region}: {told}.", refusal)
+
+    def _with_end(self, refusal: RejectedError, target: str) -> RejectedError:
+        """A refused deletion, with the date from which it is possible, where a commitment is the reason."""
+        try:
+            there = self.get(target)
+        except ProviderError:
+            return refusal
+        if there is None or there.committed_until is None or there.committed_until <= self._now():
+            return refusal
+        told = f"it is committed, and billed, until {there.committed_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return _refusal(f"{there.name} cannot be deleted yet: {told}. {refusal.message}", refusal)
 
     def _created(self, request: DeploymentRequest, arguments: dict[str, Any]) -> str:
         client, name = self._clients.get("bedrock"), aws_name(request.name)
@@ -139,6 +165,7 @@ class BedrockDeployments:
             created_at=found.get("creationTime") or found.get("createdAt"),
             sku="provisioned-throughput" if provisioned else "on-demand",
             hourly_units=Decimal(int(found["modelUnits"])) if provisioned else None,
+            committed_until=found.get("commitmentExpirationTime"),
         )
 
     def _is_ours(self, arn: str) -> bool:
@@ -153,6 +180,10 @@ class BedrockDeployments:
                 raise
             self._owned[arn] = any(t["key"] == REGISTRY_TAG and t["value"] == self._registry for t in tags)
         return self._owned[arn]
+
+
+def _refusal(message: str, of: RejectedError) -> RejectedError:
+    return type(of)(message, operation=of.operation, code=of.code, request_id=of.request_id)
 
 
 def _target(name_or_id: str) -> str:

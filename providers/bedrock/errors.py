@@ -31,6 +31,14 @@ UNAUTHORIZED = frozenset(
     }
 )  # fmt: skip
 MISSING = frozenset({"ResourceNotFoundException", "NoSuchKey", "404"})
+IN_STREAM = {
+    "validationException": 400,
+    "modelStreamErrorException": 424,
+    "throttlingException": 429,
+    "internalServerException": 500,
+    "serviceUnavailableException": 503,
+}
+"""Errors that come in the midst of ConverseStream bear no status of their own; those of the service model."""
 _BROKEN = 500
 _THROTTLED = 429
 
@@ -101,4 +109,5 @@ def _parts(exc: ClientError) -> tuple[str, str, int, dict[str, str]]:
     error: dict[str, Any] = response.get("Error", {})
     meta: dict[str, Any] = response.get("ResponseMetadata", {})
     code = str(error.get("Code", ""))
-    return code, str(error.get("Message") or code), int(meta.get("HTTPStatusCode", 0)), meta.get("HTTPHeaders", {})
+    status = IN_STREAM.get(code, int(meta.get("HTTPStatusCode", 0)))
+    return code, str(error.get("Message") or code), status, meta.get("HTTPHeaders", {})

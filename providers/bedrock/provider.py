@@ -44,7 +44,13 @@ class BedrockProvider:
         )
 
     def check(self) -> Sequence[ConnectionCheck]:
-        checks = [_checked("bedrock", self._look, "check the credentials, and allow bedrock:List* and bedrock:Get*")]
+        remedy = "check the credentials, and allow bedrock:ListFoundationModels and bedrock:ListCustomModels"
+        checks = [_checked("models", self._look_at_models, remedy)]
+        served = "bedrock:ListProvisionedModelThroughputs, ListCustomModelDeployments and ListTagsForResource"
+        checks.append(_checked("serving", self._look_at_serving, f"allow {served}"))
+        if self.settings.fine_tuning:
+            remedy = "allow bedrock:ListModelCustomizationJobs"
+            checks.append(_checked("fine-tuning", self._look_at_jobs, remedy))
         if self.settings.fine_tuning:
             remedy = "allow s3:PutObject and s3:DeleteObject below s3_uri, to these credentials and to role_arn"
             checks.append(_checked("s3", self._probe_s3, remedy))
@@ -70,8 +76,16 @@ class BedrockProvider:
         with translated("list-models", now=self._now):
             return self._clients.get("bedrock").list_foundation_models()["modelSummaries"]
 
-    def _look(self) -> str:
-        return f"{len(self.base_models())} models can be tuned, {len(self.deployments.list())} things serve"
+    def _look_at_models(self) -> str:
+        return f"{len(self.base_models())} models can be tuned, {len(self.artifacts.list())} were"
+
+    def _look_at_serving(self) -> str:
+        return f"{len(self.deployments.list())} things serve"
+
+    def _look_at_jobs(self) -> str:
+        with translated("list-jobs", now=self._now):
+            self._clients.get("bedrock").list_model_customization_jobs(maxResults=1)
+        return f"jobs can be seen; they run as {self.settings.role_arn}"
 
     def _probe_s3(self) -> str:
         bucket, key = self.settings.bucket, "/".join(part for part in (self.settings.prefix, PROBE_KEY) if part)

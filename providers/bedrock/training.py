@@ -6,16 +6,16 @@ a token is forgotten after a while. Lists carry no tags, so the job's name says 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from providers.base_models import unlisted
 from providers.bedrock.clients import Clients
 from providers.bedrock.data import Converted, converted
 from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.files import Files
 from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, token_mark
 from providers.bedrock.settings import Settings
 from providers.errors import RejectedError
@@ -47,6 +47,7 @@ class BedrockTraining:
         self._registry = registry
         self._base_models = base_models
         self._now = now
+        self._files = Files(settings, clients, now=now)
 
     def validate(self, request: TrainingRequest) -> None:
         self._validated(request)
@@ -73,14 +74,14 @@ class BedrockTraining:
             "clientRequestToken": aws_token(request.token),
             "baseModelIdentifier": request.base_model,
             "customizationType": "FINE_TUNING",
-            "trainingDataConfig": {"s3Uri": self._uploaded(train)},
-            "outputDataConfig": {"s3Uri": f"s3://{self._settings.bucket}/{self._key('output', name)}"},
+            "trainingDataConfig": {"s3Uri": self._files.uploaded(train)},
+            "outputDataConfig": {"s3Uri": self._files.uri("output", name)},
             "hyperParameters": _own_names(request.hyperparameters),
             "jobTags": tags,
             "customModelTags": tags,
         }
         if validation is not None:
-            arguments["validationDataConfig"] = {"validators": [{"s3Uri": self._uploaded(validation)}]}
+            arguments["validationDataConfig"] = {"validators": [{"s3Uri": self._files.uploaded(validation)}]}
         with translated("create-job", now=self._now, effect=True, token=request.token):
             arn = str(self._clients.get("bedrock").create_model_customization_job(**arguments)["jobArn"])
         report = self._get(arn)
@@ -113,14 +114,13 @@ class BedrockTraining:
         if job is None or job["status"] != "Completed":
             return []
         folder = f"{job['outputDataConfig']['s3Uri'].rstrip('/')}/model-customization-job-{id.rsplit('/', 1)[-1]}"
-        key = folder.removeprefix(f"s3://{self._settings.bucket}/")
         points: dict[int, dict[str, float]] = {}
         epochs: dict[int, float] = {}
         for path, column, metric in (
             (TRAINING_CSV, "training_loss", "train_loss"),
             (VALIDATION_CSV, "validation_loss", "valid_loss"),
         ):
-            for row in self._rows(f"{key}/{path}"):
+            for row in self._files.rows(f"{folder}/{path}"):
                 step, value = int(row["step_number"]), float(row[column])
                 if math.isfinite(value):
                     points.setdefault(step, {})[metric] = value
@@ -142,6 +142,16 @@ class BedrockTraining:
             return
         with translated("cancel-job", now=self._now, effect=True):
             self._clients.get("bedrock").stop_model_customization_job(jobIdentifier=id)
+
+    def pause(self, id: str) -> None:
+        """Bedrock has no pausing."""
+        raise RejectedError(f"{id}: Bedrock's jobs cannot be paused", operation="pause-job")
+
+    def resume(self, id: str) -> None:
+        raise RejectedError(f"{id}: Bedrock's jobs cannot be paused or resumed", operation="resume-job")
+
+    def clean_up(self) -> Sequence[str]:
+        return self._files.clean_up(self._used) if self._settings.bucket else []
 
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
         job = self._raw(id)
@@ -166,37 +176,21 @@ class BedrockTraining:
             if both := len(train.rows & validation.rows):
                 faults.append(f"{both} rows stand in the training and in the validation set")
         if not faults and request.base_model not in (known := self._base_models()):
-            faults.append(f"base model {request.base_model!r} is not one that can be tuned here: {', '.join(known)}")
+            faults.append(unlisted(request.base_model, known))
         if faults:
             raise RejectedError("; ".join(faults), operation="validate-job")
         return train, validation
 
-    def _uploaded(self, data: Converted) -> str:
-        """The object's URI; data that is there already is not sent again."""
-        key = self._key("data", f"{data.digest}.jsonl")
-        s3 = self._clients.get("s3")
-        try:
-            with translated("look-at-data", now=self._now):
-                s3.head_object(Bucket=self._settings.bucket, Key=key)
-        except RejectedError as error:
-            if not is_missing(error):
-                raise
-            with translated("upload", now=self._now):
-                s3.put_object(Bucket=self._settings.bucket, Key=key, Body=data.content)
-        return f"s3://{self._settings.bucket}/{key}"
-
-    def _key(self, *parts: str) -> str:
-        return "/".join(part for part in (self._settings.prefix, *parts) if part)
-
-    def _rows(self, key: str) -> list[dict[str, str]]:
-        try:
-            with translated("get-results", now=self._now):
-                body = self._clients.get("s3").get_object(Bucket=self._settings.bucket, Key=key)["Body"].read()
-        except RejectedError as error:
-            if is_missing(error):
-                return []
-            raise
-        return list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+    def _used(self) -> set[str]:
+        """Lists do not tell a job's data; an account runs few jobs at once."""
+        unfinished = self._listed(statusEquals="InProgress") + self._listed(statusEquals="Stopping")
+        named: set[str] = set()
+        for job in (self._raw(str(one["jobArn"])) for one in unfinished):
+            if job is not None:
+                validation: dict[str, list[dict[str, str]]] = job.get("validationDataConfig") or {}
+                named.add(str(job["trainingDataConfig"]["s3Uri"]))
+                named.update(one["s3Uri"] for one in validation.get("validators", []))
+        return named
 
     def _listed(self, **query: str) -> list[dict[str, Any]]:
         jobs: list[dict[str, Any]] = []

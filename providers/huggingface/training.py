@@ -155,6 +155,16 @@ class LocalTraining:
                 write_json(out / CANCEL_FILE, {"at": self._now().timestamp()})
             self._launcher.ask_to_stop(out)
 
+    def pause(self, id: str) -> None:
+        raise RejectedError(f"{id}: local training cannot be paused", operation="pause-job")
+
+    def resume(self, id: str) -> None:
+        raise RejectedError(f"{id}: local training cannot be paused or resumed", operation="resume-job")
+
+    def clean_up(self) -> Sequence[str]:
+        """Data stays in the registry's home, where it is kept once per content."""
+        return []
+
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
         out = named_folder(self._jobs, id)
         return [] if out is None else tail(out / LOG_FILE, lines=lines)

@@ -17,6 +17,8 @@ ROWS_MIN = 10
 BYTES_MAX = 512 * 1024 * 1024
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 FAULTS_MAX = 20
+PREFIX = "tenure-"
+"""Of the names that uploaded files bear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ def converted(data: DataSet, *, method: str) -> Converted:
         faults.append(f"{data.path.name} has {len(lines)} rows; at least {ROWS_MIN} are needed")
     if len(content) > BYTES_MAX:
         faults.append(f"{data.path.name} has {len(content)} bytes as uploaded; at most {BYTES_MAX} are taken")
-    name = f"tenure-{hashlib.sha256(content).hexdigest()[:40]}.jsonl"
+    name = f"{PREFIX}{hashlib.sha256(content).hexdigest()[:40]}.jsonl"
     digests = frozenset(hashlib.sha256(line).digest() for line in lines)
     return Converted(name=name, content=content, faults=tuple(faults), rows=digests)
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from providers.errors import RejectedError, UnavailableError
+from providers.base_models import unlisted
+from providers.errors import RejectedError
 from providers.openai import hyperparameters
 from providers.openai.client import Client
 from providers.openai.data import Converted, converted, faults_of
 from providers.openai.errors import translated
+from providers.openai.files import Files
 from providers.ports import (
     Artifact,
     Checkpoint,
@@ -38,7 +40,6 @@ FEW = 3
 """So many jobs are asked for one by one: cheaper than a page."""
 SUFFIX_MAX = 64
 NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
-FILE_WAIT_S = 2.0
 Json = Mapping[str, Any]
 _OUTCOMES: Mapping[str, JobOutcome] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
 
@@ -71,6 +72,7 @@ class CloudTraining:
         self._dialect = dialect
         self._base_models = base_models
         self._now = now
+        self._files = Files(client, wait=dialect.files_first, now=now)
 
     def validate(self, request: TrainingRequest) -> None:
         self._validated(request)
@@ -92,14 +94,14 @@ class CloudTraining:
         train, validation = self._validated(request)
         arguments: dict[str, Any] = {
             "model": request.base_model,
-            "training_file": self._uploaded(train),
+            "training_file": self._files.uploaded(train),
             "suffix": request.name[:SUFFIX_MAX],
             "metadata": {NAME_KEY: request.name, TOKEN_KEY: request.token, MODEL_KEY: request.model},
             "method": hyperparameters.method_of(request.hyperparameters, request.method),
             "extra_body": dict(self._dialect.extra) or None,
         }
         if validation is not None:
-            arguments["validation_file"] = self._uploaded(validation)
+            arguments["validation_file"] = self._files.uploaded(validation)
         if "seed" in request.hyperparameters:
             arguments["seed"] = request.hyperparameters["seed"]
         with translated("create-job", now=self._now, effect=True, token=request.token):
@@ -157,6 +159,17 @@ class CloudTraining:
         with translated("cancel-job", now=self._now, effect=True):
             self._client.get().fine_tuning.jobs.cancel(id)
 
+    def pause(self, id: str) -> None:
+        with translated("pause-job", now=self._now, effect=True):
+            self._client.get().fine_tuning.jobs.pause(id)
+
+    def resume(self, id: str) -> None:
+        with translated("resume-job", now=self._now, effect=True):
+            self._client.get().fine_tuning.jobs.resume(id)
+
+    def clean_up(self) -> Sequence[str]:
+        return self._files.clean_up(self._used)
+
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
         if self._get(id) is None:
             return []
@@ -173,32 +186,14 @@ class CloudTraining:
         validation = converted(request.validation, method=request.method) if request.validation else None
         faults += faults_of(train, validation)
         if not faults and request.base_model not in (known := self._base_models()):
-            faults.append(f"base model {request.base_model!r} is not one that can be tuned here: {', '.join(known)}")
+            faults.append(unlisted(request.base_model, known))
         if faults:
             raise RejectedError("; ".join(faults), operation="validate-job")
         return train, validation
 
-    def _uploaded(self, data: Converted) -> str:
-        """The file's id; data that is there already is not sent again."""
-        client = self._client.get()
-        with translated("list-files", now=self._now):
-            there = next(
-                (
-                    file
-                    for file in client.files.list(purpose="fine-tune")
-                    if file.filename == data.name and _usable(file.status)
-                ),
-                None,
-            )
-        if there is None:
-            # An upload whose answer is lost leaves a file that the next attempt finds, and costs nothing.
-            with translated("upload", now=self._now):
-                there = client.files.create(file=(data.name, data.content), purpose="fine-tune")
-        if self._dialect.files_first and str(there.status) != "processed":
-            raise UnavailableError(
-                f"the provider is still reading {data.name}", operation="upload", retry_after_s=FILE_WAIT_S
-            )
-        return there.id
+    def _used(self) -> set[str]:
+        unfinished = [job for job in self._listed({}, until=lambda _: False) if job["status"] not in _OUTCOMES]
+        return {str(job.get(key)) for job in unfinished for key in ("training_file", "validation_file")}
 
     def _filtered(self, key: str, value: str) -> list[Json]:
         return self._listed({f"metadata[{key}]": value}, until=lambda _: False)
@@ -282,10 +277,6 @@ def _is_ours(job: Json, name: str, token: str) -> bool:
 def _metadata(job: Json) -> Mapping[str, str]:
     metadata: Mapping[str, str] | None = job.get("metadata")
     return metadata or {}
-
-
-def _usable(status: str) -> bool:
-    return status not in {"error", "deleted", "deleting"}
 
 
 def _figures(row: Mapping[str, object]) -> dict[str, float]:
