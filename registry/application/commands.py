@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +12,7 @@ from pathlib import Path
 from providers.errors import ProviderError, RejectedError
 from providers.errors import UnavailableError as ProviderUnavailableError
 from providers.ports import Artifact, DataSet, DeploymentReport, Estimate, Provider, TrainingRequest
+from registry.application.limits import Limits
 from registry.application.ports import (
     CheckedData,
     Clock,
@@ -25,7 +26,7 @@ from registry.application.ports import (
 from registry.application.prices import hourly_price
 from registry.application.reading import Reading
 from registry.application.unit import Command, Decision, Door, Outcome, Unit
-from registry.domain import deploying, versions
+from registry.domain import budget, deploying, sweeping, versions
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
 from registry.domain.events import NewEvent
@@ -68,7 +69,9 @@ class Commands:
         reading: Reading,
         door: Door,
         home: Path,
+        free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        """`free_bytes`: how much room there is where the home lies; by default, what the file system says."""
         self._log = log
         self._clock = clock
         self._providers = providers
@@ -76,11 +79,13 @@ class Commands:
         self._reading = reading
         self._door = door
         self.home = home
+        self.limits = Limits(log=log, clock=clock, home=home, free_bytes=free_bytes)
 
     # How a version begins
 
     def fine_tune(self, command: FineTune, who: Who, key: str | None = None) -> VersionRef:
         """Check data, base model and hyperparameters, then record the version as queued; the reconciler submits it."""
+        self.limits.check_space()
         prepared = self.prepare(command)
         body = {
             "model": command.model,
@@ -97,6 +102,7 @@ class Commands:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             connection = self._connection(unit, command.connection)
             model = unit.model(command.model)
+            self._check_training(command.model, prepared)
             number = (model.last_version if model else 0) + 1
             payload = ev.FineTuneRequested(
                 model=command.model,
@@ -113,7 +119,8 @@ class Commands:
             )
             return versions.begin(model, payload, who), {"model": command.model, "version": number}
 
-        return _ref(self._door.run(Command(name="fine-tune", body=body, who=who, idempotency_key=key), decide))
+        with self.limits.money:
+            return _ref(self._door.run(Command(name="fine-tune", body=body, who=who, idempotency_key=key), decide))
 
     def prepare(self, command: FineTune) -> Prepared:
         """Everything that can be checked before anything is sent or spent. Raises BadInputError, RefusedError."""
@@ -142,6 +149,15 @@ class Commands:
         with provider_errors():
             provider.training.validate(request)
         return Prepared(checked=checked, code=code, request=request, provider=provider)
+
+    def _check_training(self, model: str, prepared: Prepared) -> None:
+        """Raises RefusedError where the month has no room for it."""
+        policy, spending = self.limits.spending(model)
+        if policy.max_monthly_cost is None:
+            return
+        with provider_errors():
+            estimate = prepared.provider.training.estimate(prepared.request)
+        budget.check_training(policy, estimate.cost, estimate.currency or "USD", spending)
 
     def estimate(self, command: FineTune) -> tuple[CheckedData, Estimate]:
         prepared = self.prepare(command)
@@ -244,12 +260,13 @@ class Commands:
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
             return self.activation(unit, self._version(unit, ref), who), {}
 
-        self._run("activate", ref, decide, who, key, expected)
+        with self.limits.money:
+            self._run("activate", ref, decide, who, key, expected)
 
     def activation(self, unit: Unit, version: VersionState, who: Who) -> Sequence[NewEvent]:
         """The decision to activate, with what stands against it. Raises RefusedError."""
         model = self._model(unit, version.model)
-        policy = Policy.of(model.policy)
+        policy = self.limits.policy(model)
         moving = self._log.versions(VersionQuery(model=version.model, states=frozenset({"deploying"}))).items
         others = [self._version(unit, ref_of(one)) for one in moving if one.version != version.version]
         events = versions.activate(model, version, policy, others, who)
@@ -274,8 +291,9 @@ class Commands:
                 state=version.state,
                 hint=f"run: tenure deploy {ref_of(version)}",
             )
-        running = self._log.deployments(DeploymentQuery(model=version.model, live=True))
-        deploying.check_budget(policy, self.price(connection), running, version.model)
+        self.limits.check_space()
+        _, spending = self.limits.spending(version.model, activating=version)
+        budget.check_deployment(policy, self.price(connection), spending)
 
     def retire(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
@@ -298,9 +316,14 @@ class Commands:
     def approve(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
     ) -> None:
-        self._run(
-            "approve", ref, lambda unit: (versions.approve(self._version(unit, ref), who), {}), who, key, expected
-        )
+        """One person's word for an activation. The last word that was missing lets the policy go on."""
+        from registry.application import finishing
+
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            return finishing.approved(unit, self, self._version(unit, ref), who), {}
+
+        with self.limits.money:
+            self._run("approve", ref, decide, who, key, expected)
 
     def delete(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
@@ -309,13 +332,16 @@ class Commands:
 
     # Deployments
 
-    def deploy(self, ref: VersionRef, who: Who, key: str | None = None) -> str:
+    def deploy(
+        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> str:
         """A standby, or what is there already. Answers the deployment's id."""
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
             return self.standby(unit, self._version(unit, ref), who)
 
-        outcome = self._run("deploy", ref, decide, who, key, None)
+        with self.limits.money:
+            outcome = self._run("deploy", ref, decide, who, key, expected)
         return str(outcome.answer["deployment"])
 
     def standby(self, unit: Unit, version: VersionState, who: Who) -> tuple[Sequence[NewEvent], dict[str, object]]:
@@ -341,7 +367,8 @@ class Commands:
             return self._request(unit, version, connection, "activation", who)
 
         command = Command(name="request-deployment", body={"ref": str(ref)}, who=who)
-        answer = self._door.run(command, decide, because=activation).answer["deployment"]
+        with self.limits.money:
+            answer = self._door.run(command, decide, because=activation).answer["deployment"]
         return None if answer is None else str(answer)
 
     def _request(
@@ -352,15 +379,18 @@ class Commands:
         if existing is not None:
             return [], {"deployment": existing.id}
         model = self._model(unit, version.model)
+        self.limits.check_space()
         price = self.price(connection)
-        running = self._log.deployments(DeploymentQuery(model=version.model, live=True))
-        deploying.check_budget(Policy.of(model.policy), price, running, version.model)
+        policy, spending = self.limits.spending(model.name, activating=version if purpose == "activation" else None)
+        budget.check_deployment(policy, price, spending)
         events = deploying.request(version, mine, registry=self.registry_id(), price=price, purpose=purpose, who=who)
         for event in events:
             unit.deployment(event.stream.partition(":")[2])
         return events, {"deployment": events[0].stream.partition(":")[2]}
 
-    def undeploy(self, name_or_id: str, who: Who, key: str | None = None) -> str:
+    def undeploy(
+        self, name_or_id: str, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
+    ) -> str:
         known = self._reading.deployment_state(name_or_id)
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
@@ -387,6 +417,9 @@ class Commands:
             owner = self._known(version.connection, {report.name, report.id})
             if owner is not None and (owner.model, owner.version) == (ref.model, ref.number):
                 return [], {"deployment": owner.id}
+            if owner is not None and owner.orphan:
+                found = self._deployment(unit, owner.id)
+                return sweeping.adopt(found, current, who), {"deployment": owner.id}
             if owner is not None:
                 raise RefusedError(f"{report.name} is {owner.id} already, of {owner.model}@{owner.version}")
             events = deploying.attach(

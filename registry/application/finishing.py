@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 
 from registry.application.commands import Commands
 from registry.application.unit import Unit
@@ -30,16 +31,32 @@ def finished(
         return events
     model = unit.model(version.model)
     assert model is not None
-    policy = Policy.of(model.policy)
+    policy = commands.limits.policy(model)
     trained = dataclasses.replace(
         version, state="trained", artifact_id=result.artifact.id, artifact_digest=result.artifact.digest
     )
     if policy.deploy == "on-trained":
         events += _standby(unit, commands, trained)
-    wish = _wish(version, policy, result, model, _active_loss(unit, model))
+    wish = _wish(version, policy, result.metrics or {}, model, _active_loss(unit, model))
     if wish is not None:
         events += _activation(unit, commands, trained, wish)
     return events
+
+
+def approved(unit: Unit, commands: Commands, version: VersionState, who: Who) -> Sequence[NewEvent]:
+    """An approval; the last one that an automatic activation waited for lets it happen in the same append."""
+    model = unit.model(version.model)
+    assert model is not None
+    policy = commands.limits.policy(model)
+    events = versions.approve(version, policy, who)
+    waited = version.state == "trained" and version.activation_requested_at is None and not version.deletion_requested
+    if not events or not waited or policy.activate == "manual":
+        return events
+    now = dataclasses.replace(version, approvals=(*version.approvals, who.actor))
+    loss = now.metrics.get("valid_loss")
+    metrics = {"valid_loss": float(loss)} if isinstance(loss, int | float) else {}
+    wish = _wish(now, policy, metrics, model, _active_loss(unit, model))
+    return events if wish is None else [*events, *_activation(unit, commands, now, wish)]
 
 
 def _standby(unit: Unit, commands: Commands, trained: VersionState) -> list[NewEvent]:
@@ -61,16 +78,22 @@ def _activation(unit: Unit, commands: Commands, trained: VersionState, wish: Who
 
 
 def _wish(
-    version: VersionState, policy: Policy, result: versions.Finished, model: ModelState, active_loss: float | None
+    version: VersionState,
+    policy: Policy,
+    metrics: Mapping[str, float],
+    model: ModelState,
+    active_loss: float | None,
 ) -> Who | None:
     """On whose word a version that has just been trained is activated, if on anyone's."""
     if version.activate_when_trained:
         return Who(actor=version.created_by, reason="asked for with --activate")
-    if policy.activate == "manual" or len(version.approvals) < policy.approvals:
+    asking = Who(actor="policy:activate-on-trained", reason="activate = on-trained")
+    if policy.activate == "manual" or len(versions.approvals(version, asking)) < policy.approvals:
         return None
-    if policy.activate == "on-trained":
-        return Who(actor="policy:activate-on-trained", reason="activate = on-trained")
-    loss = (result.metrics or {}).get("valid_loss")
+    return asking if policy.activate == "on-trained" else _if_better(metrics.get("valid_loss"), model, active_loss)
+
+
+def _if_better(loss: float | None, model: ModelState, active_loss: float | None) -> Who | None:
     if loss is None:
         return None
     if model.active is None:

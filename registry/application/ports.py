@@ -78,12 +78,14 @@ class Motion:
     """Everything that is not at rest, and so all that a plan has to look at.
 
     Versions in queued, training, deploying, or asked to be deleted, or over with a job that is not seen final;
-    deployments that are neither deleted nor lost; models of those versions and deployments.
+    deployments that are neither deleted nor lost; models of those versions and deployments. `serving`: the other
+    versions that those deployments are of.
     """
 
     versions: tuple[VersionState, ...]
     deployments: tuple[DeploymentState, ...]
     models: tuple[ModelState, ...]
+    serving: tuple[VersionState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

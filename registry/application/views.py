@@ -185,13 +185,18 @@ class MetricView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView(View):
-    """One thing the reconciler would do, did or could not do. `outcome`: planned | done | waiting | failed."""
+    """One thing the reconciler would do, did or could not do. `outcome`: planned | done | waiting | failed.
+
+    `actor`: on whose word, the scheduler's or a policy's. `due_at`: not before then.
+    """
 
     action: str
     subject: str
     why: str
     outcome: str = "planned"
     detail: str | None = None
+    actor: str = "scheduler"
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

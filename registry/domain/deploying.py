@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
 
 from registry.domain import events as ev
 from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import DeploymentId, deployment_stream, resource_name
-from registry.domain.policy import Policy
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, lose, ref_of
 from statemachine import DEPLOYMENT, IllegalMoveError, move
@@ -69,27 +67,6 @@ def request(
         purpose=purpose,
     )
     return [who.says(deployment_stream(deployment), payload)]
-
-
-def check_budget(policy: Policy, price: ev.Price, running: Iterable[DeploymentState], model: str) -> None:
-    """Refuse what would take a model above its hourly limit, counting what is already running.
-
-    An unknown price is refused under a limit: nobody can say that it fits.
-    """
-    if policy.max_hourly_cost is None:
-        return
-    if price.hourly is None and price.source != "not billed":
-        raise RefusedError(
-            f"{model} has max_hourly_cost = {policy.max_hourly_cost} and the price of this deployment is unknown",
-            hint="add a [[prices]] entry and run tenure apply",
-        )
-    spent = sum((one.hourly or Decimal(0) for one in running if one.state not in GONE), Decimal(0))
-    if spent + (price.hourly or Decimal(0)) > policy.max_hourly_cost:
-        raise RefusedError(
-            f"{model} runs at {spent} {price.currency} an hour; another {price.hourly} would exceed"
-            f" max_hourly_cost = {policy.max_hourly_cost}",
-            hint="delete a deployment (tenure deployments --billed), or raise the limit with tenure apply",
-        )
 
 
 def attach(

@@ -76,7 +76,6 @@ class World:
 
     versions: tuple[VersionState, ...]
     deployments: tuple[DeploymentState, ...]
-    models: Mapping[str, object] = field(default_factory=dict[str, object])
     policies: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     default: Policy = field(default_factory=lambda: Policy.of({}))
     serves_alone: frozenset[str] = frozenset()
@@ -88,7 +87,7 @@ class World:
         return self.policies.get(model, self.default)
 
 
-def plan(world: World, _now: datetime | None = None) -> list[Step]:
+def plan(world: World) -> list[Step]:
     """Steps in the order in which they are best done: what is being paid for and unwanted goes first.
 
     Depends on nothing but the world: what time it is decides only which of the steps are due. The steps of a model

@@ -199,7 +199,7 @@ def activate(
 
 
 def _check_approvals(version: VersionState, policy: Policy, who: Who) -> None:
-    given = [actor for actor in version.approvals if actor != who.actor]
+    given = approvals(version, who)
     if len(given) < policy.approvals:
         raise RefusedError(
             f"{ref_of(version)} needs {policy.approvals} approvals and has {len(given)}"
@@ -209,11 +209,24 @@ def _check_approvals(version: VersionState, policy: Policy, who: Who) -> None:
         )
 
 
-def approve(version: VersionState, who: Who) -> list[NewEvent]:
+def approvals(version: VersionState, asking: Who) -> tuple[str, ...]:
+    """Those who approved, without the one who asks; behind a policy that is whoever asked for the version."""
+    asker = version.created_by if asking.actor.startswith("policy:") else asking.actor
+    return tuple(actor for actor in version.approvals if actor != asker)
+
+
+def approve(version: VersionState, policy: Policy, who: Who) -> list[NewEvent]:
+    """Refused to the one who has asked for the activation already, with the fine-tune or through the policy."""
     if version.state == "deleted" or version.deletion_requested:
         raise RefusedError(f"{ref_of(version)} is deleted: there is nothing to approve", state=version.state)
     if who.actor in version.approvals:
         return []
+    if who.actor == version.created_by and (version.activate_when_trained or policy.activate != "manual"):
+        raise RefusedError(
+            f"{ref_of(version)} is to be activated because {who.actor} asked for it: who asks cannot approve",
+            state=version.state,
+            hint=f"another person runs: tenure approve {ref_of(version)}",
+        )
     payload = ev.VersionApproved(model=version.model, version=version.version)
     return [who.says(version_stream(ref_of(version)), payload)]
 

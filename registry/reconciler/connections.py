@@ -21,7 +21,16 @@ SCHEDULER = Who(actor="scheduler")
 OUTAGE_FAILURES = 3
 """So many calls in a row that got no answer, on one connection, are an outage."""
 
-UNCALLED = frozenset({Action.REQUEST_DEPLOYMENT, Action.REQUEST_DELETION, Action.ABANDON, Action.SWITCH})
+UNCALLED = frozenset(
+    {
+        Action.REQUEST_DEPLOYMENT,
+        Action.REQUEST_DELETION,
+        Action.ABANDON,
+        Action.SWITCH,
+        Action.REQUEST_VERSION_DELETION,
+        Action.CHECK_BUDGET,
+    }
+)
 """Steps that say nothing about whether the provider's account answers."""
 DELETES = frozenset({Action.DELETE, Action.VERIFY_DELETED, Action.STOP_JOB, Action.DELETE_ARTIFACT})
 CREATES = frozenset({Action.SUBMIT, Action.CREATE})

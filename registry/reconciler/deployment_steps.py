@@ -20,10 +20,11 @@ from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.ledger import billed_since
-from registry.domain.plan import Action, Step, unused_since
+from registry.domain.plan import Action, Step, still_wanted
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
+from registry.reconciler.using import Uses
 
 SCHEDULER = Who(actor="scheduler")
 PROBE_TIMEOUT_S = 120.0
@@ -35,7 +36,15 @@ PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "t
 
 class DeploymentSteps:
     def __init__(
-        self, *, log: EventLog, clock: Clock, providers: Providers, door: Door, commands: Commands, looks: Looks
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        providers: Providers,
+        door: Door,
+        commands: Commands,
+        looks: Looks,
+        uses: Uses,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -43,6 +52,7 @@ class DeploymentSteps:
         self._door = door
         self._commands = commands
         self._looks = looks
+        self._uses = uses
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.REQUEST_DEPLOYMENT: self.request,
             Action.CREATE: self.create,
@@ -214,7 +224,8 @@ class DeploymentSteps:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)
             version = unit.version(VersionRef(deployment.model, deployment.version))
-            if current is None or (step.due_at is not None and unused_since(current, version) is None):
+            last_used = self._uses.of(deployment.id) if step.actor == "policy:delete-idle" else None
+            if current is None or not still_wanted(step, current, version, last_used):
                 return [], {}
             return deploying.undeploy(current, version, (), who), {}
 

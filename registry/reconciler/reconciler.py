@@ -14,20 +14,22 @@ from typing import Any
 
 from providers.errors import ProviderError, UnavailableError
 from registry.application.commands import Commands
-from registry.application.ports import Clock, DeploymentQuery, EventLog, Motion, Providers
+from registry.application.ports import Clock, EventLog, Providers
 from registry.application.unit import Door
 from registry.application.views import StepView
 from registry.domain.errors import TenureError
-from registry.domain.ids import VersionRef
-from registry.domain.plan import Action, Step, World, plan
-from registry.domain.policy import Policy, SchedulerSettings
-from registry.domain.states import ConnectionState, DeploymentState, VersionState
+from registry.domain.plan import Action, Step
+from registry.domain.policy import SchedulerSettings
 from registry.reconciler.backoff import Backoff
 from registry.reconciler.connections import Connections
 from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
+from registry.reconciler.planning import Planning
+from registry.reconciler.policy_steps import PolicySteps
+from registry.reconciler.sweeping import Sweeping, sentences
+from registry.reconciler.using import Uses
 
 logger = logging.getLogger("tenure.reconciler")
 
@@ -37,8 +39,14 @@ SOON = timedelta(milliseconds=100)
 IDLE = timedelta(hours=1)
 WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
-LOOKS = frozenset({Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED})
+QUIET = frozenset({Action.SWEEP, Action.CHECK_BUDGET})
+"""Steps that look at something as a whole, at the pace of `sweep`; what finds nothing is not told."""
+LOOKS = QUIET | {Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED}
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
+
+
+NEW_WORK = frozenset({Action.SUBMIT, Action.CREATE})
+"""Steps that begin something that may be billed."""
 
 
 class Reconciler:
@@ -60,12 +68,23 @@ class Reconciler:
         self._looks = Looks()
         self._lanes = Lanes()
         self._settings = SchedulerSettings.of({})
-        self._moving: tuple[int, Motion] | None = None
+        uses = Uses(log, clock)
+        self._planning = Planning(log, providers, uses)
         jobs = JobSteps(log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks)
         deployments = DeploymentSteps(
-            log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks
+            log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks, uses=uses
         )
-        self._performers: dict[Action, Callable[[Step], Done]] = {**jobs.performers, **deployments.performers}
+        self._sweeping = Sweeping(
+            log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks, uses=uses
+        )
+        policies = PolicySteps(log=log, clock=clock, providers=providers, door=door, commands=commands)
+        self._commands = commands
+        self._performers: dict[Action, Callable[[Step], Done]] = {
+            **jobs.performers,
+            **deployments.performers,
+            **self._sweeping.performers,
+            **policies.performers,
+        }
         self._looking: dict[Action, Looking[Any]] = {
             Action.POLL_JOB: jobs.looking,
             Action.STOP_JOB: jobs.looking,
@@ -73,13 +92,26 @@ class Reconciler:
             Action.WATCH: deployments.looking,
         }
 
-    def plan(self) -> list[StepView]:
-        """What a pass would do now, and why; does nothing."""
+    def plan(self, *, sweep: bool = False) -> list[StepView]:
+        """What a pass would do now, and why; does nothing. `sweep`: also says what a sweep would find, by looking."""
         now = self._clock()
-        return [_view(step, "planned" if self._due(step, now, paced=False) else "waiting") for step in self._steps(now)]
+        told: list[StepView] = []
+        for step in self._steps(sweep=sweep):
+            if step.action == Action.SWEEP:
+                told += self._preview(step)
+            else:
+                told.append(_view(step, "planned" if self._due(step, now, paced=False) else "waiting"))
+        return told
 
-    def run(self, *, paced: bool = False) -> list[StepView]:
-        """One pass. Returns when nothing more can be done at once.
+    def _preview(self, step: Step) -> list[StepView]:
+        try:
+            _, found = self._sweeping.look(step.connection)
+        except (ProviderError, TenureError) as error:
+            return [_view(step, "failed", error.message)]
+        return [_view(step, "planned", sentence) for sentence in sentences(found)]
+
+    def run(self, *, paced: bool = False, sweep: bool = False) -> list[StepView]:
+        """One pass. Returns when nothing more can be done at once. `sweep`: also what each connection has is looked at.
 
         `paced`: what only looks is left out until its next look is due, and connections that another pass is busy
         with are left to it; the scheduler's way. Otherwise everything is looked at once, now.
@@ -88,22 +120,23 @@ class Reconciler:
         looked: set[tuple[str, Action]] = set()
 
         def lane(connection: str) -> list[StepView]:
-            return self._lane(connection, looked, paced=paced)
+            return self._lane(connection, looked, paced=paced, sweep=sweep)
 
         for _ in range(ROUNDS_MAX):
             now = self._clock()
-            due = {one.connection: None for one in self._steps(now) if self._left(one, looked, now, paced=paced)}
+            steps = self._steps(sweep=sweep)
+            due = {one.connection: None for one in steps if self._left(one, looked, now, paced=paced)}
             outcomes = self._lanes.run(list(due), lane, wait=not paced)
             told += outcomes
             if not any(one.outcome == "done" for one in outcomes):
                 break
         return told
 
-    def _lane(self, connection: str, looked: set[tuple[str, Action]], *, paced: bool) -> list[StepView]:
+    def _lane(self, connection: str, looked: set[tuple[str, Action]], *, paced: bool, sweep: bool) -> list[StepView]:
         told: list[StepView] = []
         for _ in range(ROUNDS_MAX):
             progressed = False
-            steps = [step for step in self._steps(self._clock()) if step.connection == connection]
+            steps = [step for step in self._steps(sweep=sweep) if step.connection == connection]
             for work in self._units(steps):
                 now = self._clock()
                 due = [step for step in work if self._left(step, looked, now, paced=paced)]
@@ -112,7 +145,8 @@ class Reconciler:
                     progressed = progressed or outcome.outcome == "done"
                     if outcome.outcome == "waiting":
                         looked.add((step.subject, step.action))
-                    told.append(outcome)
+                    if step.action not in QUIET or outcome.outcome != "waiting" or outcome.detail:
+                        told.append(outcome)
             if not progressed:
                 break
         return told
@@ -137,7 +171,7 @@ class Reconciler:
             return Action.POLL_JOB.value if step.version is not None and step.version.job_id is not None else None
         return step.action.value if step.action in self._looking else None
 
-    def next_due(self) -> datetime:
+    def next_due(self, *, sweep: bool = False) -> datetime:
         """When the next step may be done: a look, a retry, the end of a grace; an hour from now when nothing waits.
 
         Connections that a pass is busy with are left out: it asks again when it is done with them.
@@ -145,15 +179,14 @@ class Reconciler:
         now = self._clock()
         times = [
             self._ready_at(step, paced=True) or now
-            for step in self._steps(now)
+            for step in self._steps(sweep=sweep)
             if not self._lanes.busy(step.connection)
         ]
         return max(now + SOON, min(times, default=now + IDLE))
 
     def in_motion(self) -> bool:
         """Whether anything is under way (a deployment that simply serves is not)."""
-        motion = self._motion()
-        return bool(motion.versions) or any(one.state != "serving" for one in motion.deployments)
+        return self._planning.in_motion()
 
     def _left(self, step: Step, looked: set[tuple[str, Action]], now: datetime, *, paced: bool) -> bool:
         return (step.subject, step.action) not in looked and self._due(step, now, paced=paced)
@@ -175,9 +208,11 @@ class Reconciler:
     def _pace(self, step: Step) -> timedelta:
         """How long until the next look: the provider's own pace where it has one, else the scheduler's."""
         settings = self._settings
+        if step.action in QUIET:
+            return settings.sweep
         connection = self._log.connection(step.connection)
         own = self._providers.of(connection).capabilities.poll_interval_s if connection is not None else None
-        if step.action == Action.WATCH:
+        if step.action == Action.WATCH and not self._looks.missed:
             return timedelta(seconds=own * WATCH_PACE) if own is not None else settings.sweep
         return timedelta(seconds=own) if own is not None else settings.poll
 
@@ -209,6 +244,8 @@ class Reconciler:
     def _attempt(self, step: Step, perform: Callable[[], Done]) -> StepView:
         now = self._clock()
         try:
+            if step.action in NEW_WORK:
+                self._commands.limits.check_space()
             done = perform()
         except Exception as error:  # noqa: BLE001 - one subject must not stop the others
             return _view(step, "failed", self._failed(step, (step.subject, step.action), error, now))
@@ -234,53 +271,20 @@ class Reconciler:
         logger.error("%s %s", step.action.value, key[0], exc_info=error)
         return f"{type(error).__name__}: {error}"
 
-    def _steps(self, now: datetime) -> list[Step]:
-        world = self._world()
-        self._settings = SchedulerSettings.of(self._log.registry().scheduler)
+    def _steps(self, *, sweep: bool = False) -> list[Step]:
+        steps = self._planning.steps(sweep=sweep)
+        self._settings = self._planning.settings
         self._looks.absence = self._settings.absence
-        return plan(world, now)
-
-    def _motion(self) -> Motion:
-        """What is not at rest; read again when the log has grown. Nobody changes what it holds."""
-        head = self._log.head()
-        known = self._moving
-        if known is None or known[0] != head:
-            known = self._moving = (head, self._log.motion())
-        return known[1]
-
-    def _world(self) -> World:
-        """All that is not at rest, the versions that live deployments serve, all deployments of what deploys."""
-        motion = self._motion()
-        versions: dict[tuple[str, int], VersionState] = {(one.model, one.version): one for one in motion.versions}
-        deployments: dict[str, DeploymentState] = {one.id: one for one in motion.deployments}
-        for one in motion.deployments:
-            if (one.model, one.version) not in versions:
-                version = self._log.version(VersionRef(one.model, one.version))
-                if version is not None:
-                    versions[one.model, one.version] = version
-        for one in motion.versions:
-            if one.state == "deploying" or one.deletion_requested:
-                for mine in self._log.deployments(DeploymentQuery(model=one.model, version=one.version)):
-                    deployments.setdefault(mine.id, mine)
-        models = {one.name: one for one in motion.models}
-        connections = {one.connection for one in versions.values()}
-        return World(
-            versions=tuple(versions.values()),
-            deployments=tuple(deployments.values()),
-            models=models,
-            policies={name: Policy.of(model.policy) for name, model in models.items()},
-            serves_alone=frozenset(name for name in connections if self._serves_alone(name)),
-        )
-
-    def _serves_alone(self, name: str) -> bool:
-        connection: ConnectionState | None = self._log.connection(name)
-        if connection is None:
-            return False
-        try:
-            return self._providers.of(connection).capabilities.serving == "none"
-        except TenureError:
-            return False
+        return steps
 
 
 def _view(step: Step, outcome: str, detail: str | None = None) -> StepView:
-    return StepView(action=step.action.value, subject=step.subject, why=step.why, outcome=outcome, detail=detail)
+    return StepView(
+        action=step.action.value,
+        subject=step.subject,
+        why=step.why,
+        outcome=outcome,
+        detail=detail,
+        actor=step.actor,
+        due_at=step.due_at,
+    )

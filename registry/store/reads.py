@@ -155,19 +155,22 @@ class Reads:
         """One statement, so that all of it is of one moment."""
         rows = self._database.query(
             "WITH v AS (SELECT model, number, doc FROM version WHERE moving), "
-            "d AS (SELECT model, requested_at, key, doc FROM deployment WHERE live) "
+            "d AS (SELECT model, number, requested_at, key, doc FROM deployment WHERE live), "
+            "s AS (SELECT model, number, doc FROM version SEMI JOIN d USING (model, number) WHERE NOT moving) "
             "SELECT 0 AS part, model AS a, number AS n, NULL::TIMESTAMP AS t, doc FROM v UNION ALL "
             "SELECT 1, key, 0, requested_at, doc FROM d UNION ALL "
             "SELECT 2, key, 0, NULL, doc FROM model "
-            "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) ORDER BY part, t NULLS FIRST, a, n"
+            "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) UNION ALL "
+            "SELECT 3, model, number, NULL, doc FROM s ORDER BY part, t NULLS FIRST, a, n"
         )
-        parts: list[list[str]] = [[], [], []]
+        parts: list[list[str]] = [[], [], [], []]
         for part, _, _, _, doc in rows:
             parts[int(part)].append(doc)
         return Motion(
             versions=tuple(cast("VersionState", from_document("version", doc)) for doc in parts[0]),
             deployments=tuple(_deployment(doc) for doc in parts[1]),
             models=tuple(cast("ModelState", from_document("model", doc)) for doc in parts[2]),
+            serving=tuple(cast("VersionState", from_document("version", doc)) for doc in parts[3]),
         )
 
     # States as they were

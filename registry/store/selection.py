@@ -110,11 +110,14 @@ def select_deployments(states: Iterable[DeploymentState], query: DeploymentQuery
 def motion_of(
     versions: Iterable[VersionState], deployments: Iterable[DeploymentState], models: Iterable[ModelState]
 ) -> Motion:
-    moving = sorted((state for state in versions if is_moving(state)), key=lambda state: (state.model, state.version))
+    by_name = sorted(versions, key=lambda state: (state.model, state.version))
+    moving = [state for state in by_name if is_moving(state)]
     live = select_deployments(deployments, DeploymentQuery(live=True))
+    served = {(state.model, state.version) for state in live}
     names = {state.model for state in (*moving, *live)}
     return Motion(
         versions=tuple(moving),
         deployments=tuple(live),
         models=tuple(sorted((state for state in models if state.name in names), key=lambda state: state.name)),
+        serving=tuple(one for one in by_name if (one.model, one.version) in served and not is_moving(one)),
     )

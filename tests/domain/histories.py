@@ -224,8 +224,8 @@ def retry(number: int = 1, who: Who = ANA) -> Step:
     return lambda past: versions.retry(past.version(number), who)
 
 
-def approve(number: int = 1, who: Who = BEN) -> Step:
-    return lambda past: versions.approve(past.version(number), who)
+def approve(number: int = 1, who: Who = BEN, **policy: object) -> Step:
+    return lambda past: versions.approve(past.version(number), Policy.of(policy), who)
 
 
 def activate(number: int = 1, who: Who = ANA, **policy: object) -> Step:

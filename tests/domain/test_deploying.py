@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
-
 from registry.domain import deploying
 from registry.domain import events as ev
-from registry.domain.errors import RefusedError
-from registry.domain.policy import Policy
 from registry.domain.states import DeploymentState
 from tests.domain.histories import (
     ACTIVE,
     DEPLOYING,
-    PRICE,
     STANDBY,
     START,
     TRAINED,
@@ -156,30 +151,3 @@ def test_what_exists_is_attached_as_serving_and_billed_since_it_was_made() -> No
 def test_one_that_was_lost_and_is_there_after_all_is_attached_as_a_new_one() -> None:
     past = given(imported(), attached(), lost()).when(attached()).gives(ev.DeploymentAttached)
     assert [one.state for one in past.deployments()] == ["lost", "serving"]
-
-
-# Budgets
-
-
-def running(hourly: str | None, state: str = "serving") -> DeploymentState:
-    return DeploymentState(id=f"dep_{hourly}", state=state, hourly=Decimal(hourly) if hourly else None)
-
-
-def test_without_a_limit_any_price_fits() -> None:
-    deploying.check_budget(Policy.of({}), ev.Price(hourly=None, currency="USD", source="unknown"), [], "bot")
-
-
-def test_what_would_take_a_model_above_its_hourly_limit_is_refused() -> None:
-    policy = Policy.of({"max_hourly_cost": "3.60"})
-    deploying.check_budget(policy, PRICE, [running("1.80")], "bot")
-    deploying.check_budget(policy, PRICE, [running("1.80"), running("9.00", "deleted"), running("9", "lost")], "bot")
-    deploying.check_budget(policy, PRICE, [running("1.80"), running(None)], "bot")
-    with pytest.raises(RefusedError, match=r"bot runs at 1.81 USD an hour; another 1.80 would exceed"):
-        deploying.check_budget(policy, PRICE, [running("1.81")], "bot")
-
-
-def test_an_unknown_price_does_not_fit_under_a_limit_and_nothing_billed_does() -> None:
-    policy = Policy.of({"max_hourly_cost": "3.60"})
-    with pytest.raises(RefusedError, match="the price of this deployment is unknown"):
-        deploying.check_budget(policy, ev.Price(hourly=None, currency="USD", source="unknown"), [], "bot")
-    deploying.check_budget(policy, ev.Price(hourly=None, currency="USD", source="not billed"), [], "bot")

@@ -269,6 +269,21 @@ def test_an_approval_counts_once() -> None:
     history.when(approve()).changes_nothing()
 
 
+def test_who_asked_for_the_activation_cannot_approve_it() -> None:
+    history = given(queued(activate=True), submitted(), started())
+    history.when(approve(who=ANA)).refuses(match="who asks cannot approve")
+    history.when(approve(who=BEN)).gives(ev.VersionApproved)
+    given(*TRAINED).when(approve(who=ANA, activate="on-trained")).refuses(match="who asks cannot approve")
+    given(*TRAINED).when(approve(who=ANA)).gives(ev.VersionApproved)
+
+
+def test_behind_a_policy_that_activates_stands_whoever_asked_for_the_version() -> None:
+    history = given(*TRAINED, approve(who=ANA), approve(who=BEN))
+    policy = Who(actor="policy:activate-on-trained")
+    history.when(activate(who=policy, approvals=2)).refuses(match="needs 2 approvals and has 1")
+    history.when(activate(who=policy, approvals=1)).gives(ev.ActivationRequested)
+
+
 def test_what_is_deleted_cannot_be_approved() -> None:
     given(*TRAINED, delete()).when(approve()).refuses(match="nothing to approve")
     given(*TRAINED, delete(), gone()).when(approve()).refuses(match="nothing to approve", state="deleted")

@@ -1,0 +1,276 @@
+"""What the plan looks at, kept in memory and brought up to date by what was appended since: only that is planned again.
+
+A registry has far more versions than it has in motion. This holds what is in motion, model by model, with the steps
+that follow; an event about a model throws away that model's steps and no others'. The log stays the truth: whoever is
+far behind, or new, reads it afresh.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from registry.application.ports import DeploymentQuery, EventLog, Providers, VersionQuery
+from registry.domain.deploying import GONE
+from registry.domain.errors import TenureError
+from registry.domain.ids import VersionRef
+from registry.domain.plan import Action, Step, World, plan
+from registry.domain.policy import Policy, SchedulerSettings
+from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, VersionState
+from registry.reconciler.using import Uses
+
+BEHIND_MAX = 5_000
+"""Events that are followed one by one; with more, everything in motion is read afresh."""
+MOVING = frozenset({"queued", "training", "deploying"})
+OVER = frozenset({"failed", "cancelled"})
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is not at rest of one model, or of nothing that is known (an orphan): its steps follow from this alone."""
+
+    model: ModelState | None = None
+    versions: dict[int, VersionState] = field(default_factory=dict[int, VersionState])
+    deployments: dict[str, DeploymentState] = field(default_factory=dict[str, DeploymentState])
+    retired: dict[int, VersionState] | None = None
+    """Only where the policy limits artifacts."""
+    policy: Policy | None = None
+    steps: list[Step] | None = None
+
+    def rests(self) -> bool:
+        return not self.versions and not self.deployments and not self.retired
+
+
+class Planning:
+    """Safe to use from many threads; states that it hands out are never changed."""
+
+    def __init__(self, log: EventLog, providers: Providers, uses: Uses) -> None:
+        self._log = log
+        self._providers = providers
+        self._uses = uses
+        self._lock = threading.Lock()
+        self._at: int | None = None
+        self._registry = RegistryState()
+        self._connections: dict[str, ConnectionState] = {}
+        self._groups: dict[str, _Group] = {}
+        self._planned: list[Step] | None = None
+        self.settings = SchedulerSettings.of({})
+        self.replanned = 0
+        """Models whose steps were worked out anew, ever; benchmarks and tests read it."""
+
+    def steps(self, *, sweep: bool = False) -> list[Step]:
+        """Everything that should be done, now or later. `sweep`: also a look at what each connection has."""
+        with self._lock:
+            self._catch_up()
+            if self._planned is None:
+                steps = [step for name, group in self._groups.items() for step in self._steps_of(name, group)]
+                self._planned = sorted(steps, key=_order)
+            planned = self._planned
+            return [*self._sweeps(), *planned] if sweep else list(planned)
+
+    def in_motion(self) -> bool:
+        """Whether anything is under way (a deployment that simply serves is not)."""
+        with self._lock:
+            self._catch_up()
+            return any(
+                any(_is_moving(one) for one in group.versions.values())
+                or any(one.state not in GONE | {"serving"} for one in group.deployments.values())
+                for group in self._groups.values()
+            )
+
+    # Keeping up
+
+    def _catch_up(self) -> None:
+        head = self._log.head()
+        if self._at is None or not self._at <= head <= self._at + BEHIND_MAX:
+            self._load(head)
+        elif head > self._at:
+            touched = dict.fromkeys(event.stream for event in self._log.read(after=self._at, until=head))
+            for stream in touched:
+                self._touch(stream)
+            self._at = head
+            self._planned = None
+        elif any(group.steps is None for group in self._groups.values()):
+            self._planned = None
+
+    def _load(self, head: int) -> None:
+        """Everything in motion. What is appended meanwhile is followed next time."""
+        self._at = None
+        motion = self._log.motion()
+        self._registry = self._log.registry()
+        self._connections = {one.name: one for one in self._log.connections() if not one.removed}
+        self._groups = {}
+        self._set_registry()
+        for model in motion.models:
+            self._group(model.name).model = model
+        for version in (*motion.versions, *motion.serving):
+            self._group(version.model).versions[version.version] = version
+        for deployment in motion.deployments:
+            self._group(_model_of(deployment)).deployments[deployment.id] = deployment
+        for version in motion.versions:
+            if version.state == "deploying" or version.deletion_requested:
+                group = self._group(version.model)
+                for one in self._log.deployments(DeploymentQuery(model=version.model, version=version.version)):
+                    group.deployments[one.id] = one
+        self._load_retired()
+        self._at = head
+        self._planned = None
+
+    def _load_retired(self) -> None:
+        limited = [one for one in self._log.models() if self._policy(one).keep_artifacts is not None]
+        if not limited:
+            return
+        for model in limited:
+            group = self._group(model.name)
+            group.model, group.retired = model, {}
+        for one in self._log.versions(VersionQuery(states=frozenset({"retired"}))).items:
+            group = self._group(one.model)
+            if group.retired is not None:
+                group.retired[one.version] = one
+
+    def _touch(self, stream: str) -> None:
+        match self._log.load(stream):
+            case RegistryState() as registry:
+                self._registry = registry
+                self._set_registry()
+                self._load_retired()
+            case ConnectionState() as connection:
+                self._set_connection(connection)
+            case ModelState() as model:
+                self._set_model(model)
+            case VersionState() as version:
+                self._set_version(version)
+            case DeploymentState() as deployment:
+                self._set_deployment(deployment)
+            case _:
+                pass
+
+    def _set_registry(self) -> None:
+        self.settings = SchedulerSettings.of(self._registry.scheduler)
+        for group in self._groups.values():
+            group.policy = group.steps = None
+
+    def _set_connection(self, connection: ConnectionState) -> None:
+        if connection.removed:
+            self._connections.pop(connection.name, None)
+        else:
+            self._connections[connection.name] = connection
+        for group in self._groups.values():
+            if any(one.connection == connection.name for one in group.versions.values()):
+                group.steps = None
+
+    def _set_model(self, model: ModelState) -> None:
+        group = self._group(model.name)
+        group.model, group.policy, group.steps = model, None, None
+        limited = self._policy(model).keep_artifacts is not None
+        if limited and group.retired is None:
+            found = self._log.versions(VersionQuery(model=model.name, states=frozenset({"retired"}))).items
+            group.retired = {one.version: one for one in found}
+        elif not limited:
+            group.retired = None
+
+    def _set_version(self, version: VersionState) -> None:
+        group = self._group(version.model)
+        group.steps = None
+        group.versions[version.version] = version
+        if group.retired is not None:
+            if version.state == "retired":
+                group.retired[version.version] = version
+            else:
+                group.retired.pop(version.version, None)
+
+    def _set_deployment(self, deployment: DeploymentState) -> None:
+        name = _model_of(deployment)
+        group = self._group(name)
+        group.steps = None
+        group.deployments[deployment.id] = deployment
+        if deployment.model and deployment.version not in group.versions:
+            version = self._log.version(VersionRef(deployment.model, deployment.version))
+            if version is not None:
+                group.versions[version.version] = version
+
+    def _group(self, model: str) -> _Group:
+        group = self._groups.get(model)
+        if group is None:
+            known = self._log.model(model) if model and self._at is not None else None
+            group = self._groups[model] = _Group(model=known)
+        return group
+
+    # Steps
+
+    def _steps_of(self, name: str, group: _Group) -> list[Step]:
+        if group.steps is not None:
+            return group.steps
+        self.replanned += 1
+        _forget_what_rests(group)
+        if group.policy is None:
+            group.policy = self._policy(group.model)
+        connections = {one.connection for one in group.versions.values()}
+        asks = group.policy.idle_delete is not None
+        world = World(
+            versions=tuple(group.versions.values()),
+            deployments=tuple(sorted(group.deployments.values(), key=_age)),
+            policies={name: group.policy} if name else {},
+            default=Policy.of({}, self._registry.policy),
+            serves_alone=frozenset(one for one in connections if self._needs_no_deployment(one)),
+            retired={name: tuple(group.retired.values())} if group.retired else {},
+            last_used=self._uses.all() if asks else {},
+            orphan_grace=self.settings.orphan_grace,
+        )
+        steps = plan(world)
+        # When something was last called changes without an event: what depends on it is worked out every time.
+        if not any(step.actor == "policy:delete-idle" for step in steps):
+            group.steps = steps
+        return steps
+
+    def _policy(self, model: ModelState | None) -> Policy:
+        return Policy.of(model.policy if model else {}, self._registry.policy)
+
+    def _sweeps(self) -> Iterable[Step]:
+        for name in self._connections:
+            if self._needs_no_deployment(name) is False:
+                yield Step(action=Action.SWEEP, connection=name, why="what the provider has, against the log")
+
+    def _needs_no_deployment(self, name: str) -> bool | None:
+        """None where the connection cannot be opened."""
+        connection = self._connections.get(name)
+        if connection is None:
+            return None
+        try:
+            return self._providers.of(connection).capabilities.serving == "none"
+        except TenureError:
+            return None
+
+
+def _forget_what_rests(group: _Group) -> None:
+    wanted = {one.version for one in group.versions.values() if _is_moving(one)}
+    left = [one for one in group.deployments.values() if one.state not in GONE or one.version in wanted]
+    group.deployments = {one.id: one for one in left}
+    wanted |= {one.version for one in group.deployments.values()}
+    group.versions = {number: one for number, one in group.versions.items() if number in wanted}
+
+
+def _is_moving(version: VersionState) -> bool:
+    return (
+        version.state in MOVING
+        or version.deletion_requested
+        or (version.state in OVER and version.submitted and not version.job_final)
+    )
+
+
+def _model_of(deployment: DeploymentState) -> str:
+    """Of an orphan: the model that it seems to belong to, whose policy says what is done about it."""
+    return deployment.model or (deployment.suspected or "").rpartition("@")[0]
+
+
+def _age(deployment: DeploymentState) -> tuple[float, str]:
+    return (deployment.requested_at.timestamp() if deployment.requested_at else 0.0, deployment.id)
+
+
+def _order(step: Step) -> tuple[bool, float]:
+    """What may be billed goes before what is not yet; within that, the order of the plan, by age."""
+    about = step.deployment
+    if about is None or step.action in {Action.SWITCH, Action.ABANDON}:
+        return (True, 0.0)
+    return (False, _age(about)[0])

@@ -1,0 +1,195 @@
+"""The sweep: one list of what a connection's account has, compared with the log; what is new becomes events.
+
+It decides nothing about what it finds: that is the plan's, by policy. Each finding is an append of its own, and finding
+it again gives nothing, so a sweep that was killed half-way is simply made again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from providers.errors import RejectedError
+from providers.ports import DeploymentReport, Provider
+from registry.application.commands import Commands
+from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers
+from registry.application.unit import Command, Door, Unit
+from registry.domain import deploying, sweeping
+from registry.domain.events import NewEvent
+from registry.domain.ids import VersionRef, resource_name
+from registry.domain.plan import Action, Step
+from registry.domain.states import ConnectionState, DeploymentState, VersionState
+from registry.domain.sweeping import Sweep, compare
+from registry.domain.versions import Who
+from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.using import Uses
+
+_NUMBERS = re.compile(r"-(\d{1,9})-(\d{1,9})(?:-[0-9a-f]{8})?$")
+"""Version and attempt, at the end of a name that `resource_name` gave."""
+
+
+class Sweeping:
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        providers: Providers,
+        door: Door,
+        commands: Commands,
+        looks: Looks,
+        uses: Uses,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._providers = providers
+        self._door = door
+        self._commands = commands
+        self._looks = looks
+        self._uses = uses
+        self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep}
+
+    def sweep(self, step: Step) -> Done:
+        connection, found = self.look(step.connection)
+        self._remember(found)
+        for owner, report in found.accepted:
+            self._accept(owner, report)
+        for report, original in found.orphans:
+            self._record_orphan(connection, report, original)
+        for owner, report in found.reappeared:
+            self._reopen(owner, report)
+        if found.foreign or found.foreign_gone:
+            self._record_foreign(connection.name, found)
+        lost = [one for one in found.missing if self._miss(one)]
+        told = sentences(found)
+        if found.accepted or found.orphans or found.reappeared or found.foreign or found.foreign_gone or lost:
+            return "; ".join(told)
+        return Waiting("; ".join(told) or None)
+
+    def look(self, name: str) -> tuple[ConnectionState, Sweep]:
+        """One list, then the log; changes nothing. Strays are read once more by themselves: a list may be stale."""
+        provider = self._provider(name)
+        shown = provider.deployments.list()
+        connection = self._connection(name)
+        found = compare(connection, self._log.deployments(DeploymentQuery(connection=name, live=True)), shown)
+        if found.orphans or found.foreign:
+            found = compare(connection, self._log.deployments(DeploymentQuery(connection=name)), shown)
+        doors = provider.deployments
+        return connection, replace(
+            found,
+            orphans=tuple(one for one in found.orphans if doors.get(one[0].id) is not None),
+            reappeared=tuple(one for one in found.reappeared if doors.get(one[1].id) is not None),
+            missing=tuple(one for one in found.missing if doors.get(one.provider_id or one.name) is None),
+        )
+
+    def _remember(self, found: Sweep) -> None:
+        """What needs no event."""
+        for owner, report in found.present:
+            if report.last_used_at is not None:
+                self._uses.told(owner.id, report.last_used_at)
+            if owner.orphan:
+                self._looks.seen(owner.id)
+
+    def _accept(self, owner: DeploymentState, report: DeploymentReport) -> None:
+        assert owner.requested_at is not None
+        since = min(max(report.created_at or owner.requested_at, owner.requested_at), self._clock())
+        who = Who(actor=f"provider:{owner.connection}", reason="found under the name of its intent")
+
+        def decide(current: DeploymentState) -> list[NewEvent]:
+            if current.state != "requested":
+                return []
+            return deploying.accepted(current, provider_id=report.id, billed_from=since, who=who)
+
+        self._append(owner.id, decide)
+
+    def _record_orphan(
+        self, connection: ConnectionState, report: DeploymentReport, original: DeploymentState | None
+    ) -> None:
+        who = Who(actor=f"provider:{connection.name}", reason="it bears our tag, and no intent of ours names it")
+        events = sweeping.orphan_found(
+            connection,
+            report,
+            price=self._commands.price(connection, report),
+            suspected=self._suspected(connection.name, report),
+            duplicate_of=original,
+            now=self._clock(),
+            who=who,
+        )
+        found = events[0].stream.partition(":")[2]
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            return (events if unit.deployment(found) is None else []), {}
+
+        self._door.run(Command(name="orphan-found", body={"id": report.id}, who=who), decide)
+
+    def _suspected(self, connection: str, report: DeploymentReport) -> VersionState | None:
+        """The version that the name was made for, if what serves there is its artifact."""
+        numbers = _NUMBERS.search(report.name)
+        if numbers is None or int(numbers[1]) == 0:
+            return None
+        registry, number, attempt = self._commands.registry_id(), int(numbers[1]), int(numbers[2])
+        for model in self._log.models():
+            ref = VersionRef(model.name, number)
+            if resource_name(registry, ref, attempt) == report.name:
+                version = self._log.version(ref)
+                if version is not None and version.connection == connection:
+                    return version if version.artifact_id == report.artifact_id else None
+        return None
+
+    def _reopen(self, owner: DeploymentState, report: DeploymentReport) -> None:
+        who = Who(actor=f"provider:{owner.connection}", reason="it was gone, and is there again")
+        self._append(owner.id, lambda current: sweeping.reappeared(current, report, who))
+
+    def _record_foreign(self, name: str, found: Sweep) -> None:
+        who = Who(actor=f"provider:{name}", reason="not provably ours: shown, never touched")
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            current = unit.connection(name)
+            return ([] if current is None else sweeping.strangers(current, found, who)), {}
+
+        self._door.run(Command(name="foreign", body={"name": name}, who=who), decide)
+
+    def _miss(self, one: DeploymentState) -> bool:
+        """One more read that does not show it. An orphan is watched by the sweep alone: whether it is lost now."""
+        missed = self._looks.miss(one.id, self._clock())
+        if not one.orphan or missed.reads < self._looks.absence:
+            return False
+        self._looks.seen(one.id)
+        who = Who(actor=f"provider:{one.connection}")
+        self._append(one.id, lambda current: deploying.lost(current, None, last_seen_at=None, who=who))
+        return True
+
+    def _append(self, id: str, decide: Callable[[DeploymentState], list[NewEvent]]) -> None:
+        def decision(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            current = unit.deployment(id)
+            return ([] if current is None else decide(current)), {}
+
+        command = Command(name="sweep", body={"id": id}, who=Who(actor="scheduler"))
+        self._door.run(command, decision, because=self._log.deployment(id))
+
+    def _provider(self, name: str) -> Provider:
+        return self._providers.of(self._connection(name))
+
+    def _connection(self, name: str) -> ConnectionState:
+        connection = self._log.connection(name)
+        if connection is None or connection.removed:
+            raise RejectedError(f"connection {name!r} is not declared", operation="connect")
+        return connection
+
+
+def sentences(found: Sweep) -> list[str]:
+    """What a sweep found, for people."""
+    return [
+        *(f"{one.name} is there: the create of {owner.id} has happened" for owner, one in found.accepted),
+        *(
+            f"{one.name} bears our tag and has no owner ({one.status})"
+            if original is None
+            else f"{one.id} is a second {one.name}, beside {original.id}"
+            for one, original in found.orphans
+        ),
+        *(f"{one.name} is back, and {owner.id} was {owner.state}" for owner, one in found.reappeared),
+        *(f"{one.name} is not ours ({one.status})" for one in found.foreign),
+        *(f"{one.name} is no longer there as a foreign one" for one in found.foreign_gone),
+        *(f"{one.name} is not shown, and {one.id} serves" for one in found.missing),
+    ]
