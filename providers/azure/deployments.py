@@ -122,8 +122,9 @@ class AzureDeployments:
     def _in_use(self) -> str:
         place = self._resource.place()
         with translated("list-usages", now=self._now):
-            usages: Any = self._resource.client().accounts.list_usages(place.resource_group, place.account)
-        quotas = [f"{one.name.value} {one.current_value:g} of {one.limit:g}" for one in usages.value or []]
+            answer: Any = self._resource.client().accounts.list_usages(place.resource_group, place.account)
+        usages: list[Any] = answer.value or []
+        quotas = [f"{one.name.value} {one.current_value:g} of {one.limit:g}" for one in usages]
         there = [f"{one.name} ({one.sku}, capacity {one.hourly_units or '-'})" for one in self.list()]
         return f"Used: {', '.join(quotas) or 'not told'}. Deployed: {', '.join(there) or 'nothing'}."
 

@@ -42,6 +42,7 @@ class LocalChat:
         )
 
     def complete(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> ChatChunk:
+        _check(request)
         server = self._server(target)
         with _translated():
             response = self._client.post(
@@ -52,6 +53,7 @@ class LocalChat:
         return {**answer, "model": target.deployment_name}
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
+        _check(request)
         server = self._server(target)
         body = {**request, "model": server.model, "stream": True}
         with (
@@ -78,6 +80,14 @@ class LocalChat:
         if server is None:
             raise UnavailableError(f"deployment {target.deployment_name} is not there", operation="chat")
         return server
+
+
+def _check(request: ChatRequest) -> None:
+    """What transformers' server would answer 500 to is refused as OpenAI refuses it. Raises ChatError (400)."""
+    if not request.get("messages"):
+        message = "'messages' must hold at least one message."
+        error = {"message": message, "type": "invalid_request_error", "param": "messages", "code": "invalid_value"}
+        raise ChatError(message, status=400, body={"error": error}, code="invalid_value")
 
 
 def _limit(timeout_s: float) -> httpx2.Timeout:

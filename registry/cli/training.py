@@ -120,11 +120,12 @@ def import_(
         raise BadInputError(
             f"{missing} is missing.", hint="`tenure import --list --connection NAME` lists what is there."
         )
+    folder = Path(artifact).expanduser()
     with opened() as tenure:
         version = tenure.import_version(
             model,
             connection=connection,
-            artifact=artifact,
+            artifact=str(folder.absolute()) if folder.is_dir() else artifact,
             base_model=base_model,
             reason=reason,
             idempotency_key=idempotency_key,

@@ -65,6 +65,20 @@ def test_an_error_of_the_server_carries_its_body_as_json_or_as_text(served: Loca
     assert (refused.value.status, refused.value.body) == (422, {"detail": "messages must be a list"})
 
 
+@pytest.mark.parametrize("request_", [{"messages": []}, {}])
+def test_a_chat_without_a_message_is_refused_before_it_breaks_the_server(
+    served: LocalHarness, request_: dict[str, object]
+) -> None:
+    chat = served.connect().chat
+    for ask in (
+        lambda: chat.complete(TARGET, request_, timeout_s=10),
+        lambda: list(chat.stream(TARGET, request_, timeout_s=10)),
+    ):
+        with pytest.raises(ChatError, match="at least one message") as refused:
+            ask()
+        assert (refused.value.status, refused.value.code) == (400, "invalid_value")
+
+
 @pytest.mark.parametrize(("words", "code"), [("be slow", "timeout"), ("hang up", "broken")])
 def test_an_answer_that_does_not_come_leaves_it_open_what_happened(served: LocalHarness, words: str, code: str) -> None:
     with pytest.raises(OutcomeUnknownError) as unknown:
