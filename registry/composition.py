@@ -13,6 +13,7 @@ from typing import Self, cast
 
 from providers.errors import RejectedError
 from providers.ports import Connection, Provider, ProviderFactory
+from registry.application.auditing import Auditing
 from registry.application.commands import Commands
 from registry.application.declaring import Declaring
 from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
@@ -105,9 +106,12 @@ class Registry:
     log: EventLog
     tools: LogTools
     reading: Reading
+    auditing: Auditing
     commands: Commands
     declaring: Declaring
     providers: Providers
+    data: TrainingData
+    door: Door
     reconciler: Reconciler
 
     def close(self) -> None:
@@ -151,9 +155,12 @@ def compose(
         log=log,
         tools=cast("LogTools", log),
         reading=reading,
+        auditing=Auditing(log, clock, reading),
         commands=commands,
         declaring=Declaring(log=log, clock=clock, providers=providers, door=door),
         providers=providers,
+        data=data,
+        door=door,
         reconciler=reconciler,
     )
 

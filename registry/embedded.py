@@ -481,7 +481,7 @@ class Tenure:
         as_of: AsOf = None,
     ) -> AuditView:
         """What was billed from one time to another, for which version, since when, on whose word."""
-        return self._registry.reading.audit(from_=from_, to=to, by=by, as_of=as_of)
+        return self._registry.auditing.audit(from_=from_, to=to, by=by, as_of=as_of)
 
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
         return self._registry.reading.connections(as_of)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal
+from collections.abc import Iterable
+from datetime import datetime
 
 from registry.application.ports import Clock, DeploymentQuery, EventLog, VersionQuery
 from registry.application.views import (
     ArtifactView,
-    AuditView,
-    BilledDeploymentView,
     ConnectionView,
     DeploymentView,
     EventView,
-    IntervalView,
     JobView,
     MetricView,
     ModelView,
-    TrainingCostView,
     VersionView,
 )
 from registry.domain import ledger
 from registry.domain.deploying import GONE
 from registry.domain.errors import BadInputError, NotFoundError
-from registry.domain.events import Json
 from registry.domain.ids import VersionRef, check_name, deployment_stream, model_stream, parse_ref, version_stream
 from registry.domain.policy import policy_json
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
@@ -46,7 +40,7 @@ class Reading:
         if as_of is None:
             return None
         if isinstance(as_of, str):
-            as_of = _parse_as_of(as_of)
+            as_of = parse_as_of(as_of)
         if isinstance(as_of, int):
             if as_of < 0:
                 raise BadInputError(f"as_of = {as_of} is not a position", field="as_of")
@@ -147,12 +141,12 @@ class Reading:
         if model is not None:
             self.model_state(model, at)
         now = self._time(at)
-        views = [_deployment_view(one, now) for one in self._log.deployments(DeploymentQuery(model=model), at=at)]
+        views = [deployment_view(one, now) for one in self._log.deployments(DeploymentQuery(model=model), at=at)]
         return [one for one in views if billed is None or one.billed is billed]
 
     def deployment(self, id: str, as_of: AsOf = None) -> DeploymentView:
         at = self.position(as_of)
-        return _deployment_view(self.deployment_state(id, at), self._time(at))
+        return deployment_view(self.deployment_state(id, at), self._time(at))
 
     def deployment_state(self, name_or_id: str, at: int | None = None) -> DeploymentState:
         """By the registry's id, the provider's name, or its resource id. Raises NotFoundError."""
@@ -163,62 +157,6 @@ class Reading:
             if name_or_id in {one.name, one.provider_id}:
                 return one
         raise NotFoundError(f"there is no deployment {name_or_id!r}", hint="tenure deployments shows those that are")
-
-    def audit(
-        self, *, from_: datetime | None = None, to: datetime | None = None, by: str | None = None, as_of: AsOf = None
-    ) -> AuditView:
-        """What was billed in [from_, to); by default everything so far."""
-        at = self.position(as_of)
-        end = to or self._time(at)
-        start = from_ or self._first(at, end)
-        if start > end:
-            raise BadInputError(f"--from {start.isoformat()} is after --to {end.isoformat()}", field="from")
-        entries = [
-            entry
-            for one in self._log.deployments(DeploymentQuery(), at=at)
-            if (entry := _billed(one, start, end)) is not None
-        ]
-        training = tuple(self._training_costs(start, to, at))
-        costs = [one.cost for one in entries] + [one.cost for one in training]
-        return AuditView(
-            from_=start,
-            to=end,
-            currency=entries[0].deployment.currency if entries else "USD",
-            total=sum((one for one in costs if one is not None), Decimal(0)),
-            hourly_rate=sum(
-                (one.deployment.hourly_rate or Decimal(0) for one in entries if one.deployment.billed), Decimal(0)
-            ),
-            unpriced=sum(one is None for one in costs),
-            deployments=tuple(entries),
-            training=training,
-            groups=tuple(_groups(entries, training, by, self._connections())) if by else (),
-        )
-
-    def _connections(self) -> dict[str, tuple[str, str]]:
-        return {str(ref_of(one)): (one.connection, one.provider) for one in self._log.versions(VersionQuery()).items}
-
-    def _training_costs(self, start: datetime, to: datetime | None, at: int | None) -> list[TrainingCostView]:
-        costs: list[TrainingCostView] = []
-        for one in self._log.versions(VersionQuery(order="oldest"), at=at).items:
-            trained_at = one.trained_at
-            if trained_at is None or (one.training_s is None and one.trained_tokens is None):
-                continue
-            if trained_at < start or (to is not None and trained_at >= to):
-                continue
-            local = one.provider == "huggingface"
-            quantity = Decimal(str(round(one.training_s or 0, 3))) if local else Decimal(one.trained_tokens or 0)
-            costs.append(
-                TrainingCostView(
-                    version=str(ref_of(one)),
-                    quantity=quantity,
-                    unit="device-second" if local else "token",
-                    price=Decimal("0.00") if local else None,
-                    cost=Decimal("0.00") if local else one.training_cost,
-                    currency=one.training_currency or "USD",
-                    trained_at=trained_at,
-                )
-            )
-        return costs
 
     # Connections
 
@@ -241,12 +179,8 @@ class Reading:
         event = next(iter(self._log.read(after=at - 1, until=at)), None) if at else None
         return event.recorded_at if event else self._clock()
 
-    def _first(self, at: int | None, end: datetime) -> datetime:
-        event = next(iter(self._log.read(limit=1, until=at)), None)
-        return min(event.recorded_at, end) if event else end
 
-
-def _parse_as_of(text: str) -> int | datetime:
+def parse_as_of(text: str) -> int | datetime:
     if text.isascii() and text.isdigit():
         return int(text)
     try:
@@ -315,26 +249,26 @@ def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -
     )
 
 
-def _deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
+def deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
     assert state.requested_at is not None
     since = ledger.billed_since(state)
-    spans = ledger.intervals(state, from_=since, to=now) if since and since < now else []
+    costs = [] if since is None else [one.cost for one in ledger.charges(state, from_=since, to=now)]
     return DeploymentView(
         id=state.id,
         model=state.model,
         version=state.version,
-        ref=f"{state.model}@{state.version}",
+        ref=f"{state.model}@{state.version}" if state.model else "",
         connection=state.connection,
         provider=state.provider,
         provider_id=state.provider_id,
         name=state.name,
         state=state.state,
-        billed=ledger.billed_now(state),
+        billed=ledger.billed_now(state, now),
         billed_from=since,
-        billed_to=state.billed_to,
-        hourly_rate=state.hourly,
+        billed_to=ledger.billed_until(state),
+        hourly_rate=ledger.rate_at(state, now),
         currency=state.currency,
-        cost_to_date=ledger.cost(state.hourly, spans),
+        cost_to_date=ledger.total(costs),
         requested_at=state.requested_at,
         requested_by=state.requested_by,
         reason=state.reason,
@@ -356,81 +290,3 @@ def _connection_view(state: ConnectionState) -> ConnectionView:
         declared_at=state.declared_at,
         stream_version=state.stream_version,
     )
-
-
-def _billed(state: DeploymentState, start: datetime, end: datetime) -> BilledDeploymentView | None:
-    spans = ledger.intervals(state, from_=start, to=end)
-    if not spans:
-        return None
-    return BilledDeploymentView(
-        deployment=_deployment_view(state, end),
-        intervals=tuple(
-            IntervalView(
-                from_=one.from_,
-                to=one.to,
-                known=one.known,
-                hourly_rate=state.hourly,
-                cost=ledger.cost(state.hourly, [one]),
-            )
-            for one in spans
-        ),
-        cost=ledger.cost(state.hourly, spans),
-    )
-
-
-GROUPS = ("model", "provider", "connection", "day")
-
-
-def _groups(
-    entries: list[BilledDeploymentView],
-    training: tuple[TrainingCostView, ...],
-    by: str,
-    owners: Mapping[str, tuple[str, str]],
-) -> list[Json]:
-    """Cost by one dimension. Raises BadInputError for a dimension that does not exist."""
-    if by not in GROUPS:
-        raise BadInputError(f"--by {by!r} is not one of {', '.join(GROUPS)}", field="by")
-    sums: dict[str, dict[str, Decimal]] = {}
-
-    def add(key: str, kind: str, amount: Decimal | None) -> None:
-        group = sums.setdefault(key, {"serving": Decimal(0), "training": Decimal(0), "unpriced": Decimal(0)})
-        if amount is None:
-            group["unpriced"] += 1
-        else:
-            group[kind] += amount
-
-    for entry in entries:
-        one = entry.deployment
-        if by == "day":
-            for day, amount in _days(entry):
-                add(day, "serving", amount)
-        else:
-            add({"model": one.model, "provider": one.provider, "connection": one.connection}[by], "serving", entry.cost)
-    for cost in training:
-        connection, provider = owners.get(cost.version, ("", ""))
-        model = cost.version.rpartition("@")[0]
-        day = cost.trained_at.date().isoformat()
-        add({"model": model, "provider": provider, "connection": connection, "day": day}[by], "training", cost.cost)
-    return [
-        {
-            by: key,
-            "serving": one["serving"],
-            "training": one["training"],
-            "cost": one["serving"] + one["training"],
-            "unpriced": int(one["unpriced"]),
-        }
-        for key, one in sorted(sums.items())
-    ]
-
-
-def _days(entry: BilledDeploymentView) -> list[tuple[str, Decimal | None]]:
-    """The cost of a deployment, day by day in UTC."""
-    days: list[tuple[str, Decimal | None]] = []
-    for span in entry.intervals:
-        at = span.from_
-        while at < span.to:
-            midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-            part = ledger.Interval(from_=at, to=min(midnight, span.to), known=span.known)
-            days.append((at.date().isoformat(), ledger.cost(span.hourly_rate, [part])))
-            at = midnight
-    return days

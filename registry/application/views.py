@@ -265,9 +265,11 @@ class BilledDeploymentView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCostView(View):
-    """`quantity` of `unit`: tokens at the clouds, seconds of the device here."""
+    """`quantity` counts in `unit`: `1M-tokens`, or an `hour` of the device; `price` is for one. None: unknown."""
 
     version: str
+    connection: str
+    provider: str
     quantity: Decimal | None
     unit: str
     price: Decimal | None
@@ -278,20 +280,31 @@ class TrainingCostView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditView(View):
-    """What was billed from one time to another. `total` leaves out what has no known price: `unpriced` counts it."""
+    """What was billed from one time to another.
+
+    Currencies are never added up: `totals` and `hourly_rates` have one entry each, and `currency`, `total` and
+    `hourly_rate` are None where there are several. What has no known price is in no sum: `unpriced` counts it.
+    `hourly_rate` is of what is billed at this moment, whatever time was asked for.
+    """
 
     from_: datetime
     to: datetime
-    currency: str
-    total: Decimal
-    hourly_rate: Decimal
+    currency: str | None
+    total: Decimal | None
+    totals: Mapping[str, Decimal]
+    hourly_rate: Decimal | None
+    hourly_rates: Mapping[str, Decimal]
     unpriced: int
     deployments: tuple[BilledDeploymentView, ...]
     training: tuple[TrainingCostView, ...]
+    unused: tuple[Json, ...] = ()
+    """Billed at this moment, and nobody reaches it under its model's name."""
     unknown: tuple[Json, ...] = ()
+    """What may be billed, and nobody can say whether, or for which version."""
     foreign: tuple[Json, ...] = ()
+    """In the same accounts, and not ours."""
     groups: tuple[Json, ...] = field(default=())
-    """With `by`: one entry for each model, provider, connection or day, with its cost."""
+    """With `by`: one entry for each model, provider, connection or day in UTC, and currency."""
 
     def as_json(self) -> dict[str, object]:
         plain = {one.name: to_json(getattr(self, one.name)) for one in dataclasses.fields(self)}

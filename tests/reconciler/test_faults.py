@@ -94,7 +94,7 @@ def test_one_whose_outcome_stays_unknown_is_shown_as_billed(stage: Stage) -> Non
     stage.clock.advance(hours=1)
     (view,) = stage.deployments()
     assert (view.state, view.billed) == ("requested", True)
-    (entry,) = stage.registry.reading.audit().deployments
+    (entry,) = stage.registry.auditing.audit().deployments
     assert [span.known for span in entry.intervals] == [False]
     assert stage.unbilled_seconds() == 0
 
