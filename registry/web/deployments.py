@@ -31,7 +31,7 @@ def deployments(page: Page) -> Response:
     reading = page.registry.reading
     every = reading.deployments(as_of=page.as_of)
     live = [one for one in every if one.state not in GONE]
-    audit = reading.audit(from_=page.now, to=page.now, as_of=page.as_of) if not page.past else None
+    audit = page.registry.auditing.audit(from_=page.now, to=page.now, as_of=page.as_of) if not page.past else None
     return page.html(
         "deployments.html",
         live=sorted(live, key=lambda one: (not one.billed, -(one.hourly_rate or Decimal(0)))),
@@ -68,8 +68,8 @@ def _version(page: Page, one: DeploymentView) -> VersionView | None:
 def audit(page: Page) -> Response:
     page.principal.check("read")
     start, end = period(page)
-    reading = page.registry.reading
-    by = {key: reading.audit(from_=start, to=end, by=key, as_of=page.as_of) for key in GROUPS}
+    auditing = page.registry.auditing
+    by = {key: auditing.audit(from_=start, to=end, by=key, as_of=page.as_of) for key in GROUPS}
     whole = by["day"]
     start = whole.from_
     rows = sorted(whole.deployments, key=lambda one: (one.cost is None, -(one.cost or Decimal(0))))[:ROWS_SHOWN]
@@ -83,6 +83,7 @@ def audit(page: Page) -> Response:
         rows=[(one, spans(one.intervals, start, end)) for one in rows],
         axis=time_marks(start, end),
         days=_days(whole),
+        top=max((_amount(one, "cost") for one in whole.groups), default=Decimal(0)),
         shares=[(key, _shares(by[key].groups, key)) for key in ("model", "provider", "connection")],
         periods=_periods(page),
         span={"from": written(start), "to": written(end)},

@@ -196,5 +196,5 @@ def costs_of(audit: AuditView, ref: str) -> Costs:
 
 def cost(page: Page) -> Response:
     top = head(page)
-    audit = page.registry.reading.audit(to=page.now, as_of=page.as_of)
+    audit = page.registry.auditing.audit(to=page.now, as_of=page.as_of)
     return page.html("version_cost.html", top=top, tab="cost", costs=costs_of(audit, top.version.ref))
