@@ -15,6 +15,7 @@ from providers.errors import RejectedError
 from providers.ports import Connection, Provider, ProviderFactory
 from registry.application.auditing import Auditing
 from registry.application.commands import Commands
+from registry.application.comparing import Comparing
 from registry.application.declaring import Declaring
 from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
 from registry.application.reading import Reading
@@ -106,6 +107,7 @@ class Registry:
     log: EventLog
     tools: LogTools
     reading: Reading
+    comparing: Comparing
     auditing: Auditing
     commands: Commands
     declaring: Declaring
@@ -137,8 +139,12 @@ def compose(
     new_registry_id: Callable[[], str],
     data: TrainingData,
     providers: Providers | None = None,
+    free_bytes: Callable[[], int] | None = None,
 ) -> Registry:
-    """Put the parts together around a log; the log is also its own tools where it has them."""
+    """Put the parts together around a log; the log is also its own tools where it has them.
+
+    `free_bytes`: how much room there is where the home lies; by default, what the file system says.
+    """
     fresh_id = new_registry_id()
 
     def registry_id() -> str:
@@ -147,7 +153,16 @@ def compose(
     providers = providers or OpenProviders(home, registry_id=registry_id, clock=clock)
     door = Door(log, registry_id)
     reading = Reading(log, clock)
-    commands = Commands(log=log, clock=clock, providers=providers, data=data, reading=reading, door=door, home=home)
+    commands = Commands(
+        log=log,
+        clock=clock,
+        providers=providers,
+        data=data,
+        reading=reading,
+        door=door,
+        home=home,
+        free_bytes=free_bytes,
+    )
     reconciler = Reconciler(log=log, clock=clock, providers=providers, commands=commands, door=door, jitter=jitter)
     return Registry(
         home=home,
@@ -155,6 +170,7 @@ def compose(
         log=log,
         tools=cast("LogTools", log),
         reading=reading,
+        comparing=Comparing(log, providers, reading),
         auditing=Auditing(log, clock, reading),
         commands=commands,
         declaring=Declaring(log=log, clock=clock, providers=providers, door=door),

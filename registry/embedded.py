@@ -29,6 +29,7 @@ from registry.application.views import (
     EventView,
     MetricView,
     ModelView,
+    SideBySideView,
     StepView,
     VersionView,
 )
@@ -36,8 +37,6 @@ from registry.composition import Registry, open_home
 from registry.domain.errors import BadInputError, RefusedError, TenureError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef, parse_ref
-from registry.domain.plan import Action
-from registry.domain.policy import policy_json
 from registry.domain.versions import Who
 from registry.scheduler import Scheduler
 
@@ -142,8 +141,8 @@ class Tenure:
             self._scheduler = Scheduler(
                 log=registry.log,
                 clock=registry.clock,
-                run_pass=lambda: registry.reconciler.run(paced=True),
-                next_due=registry.reconciler.next_due,
+                run_pass=lambda: registry.reconciler.run(paced=True, sweep=True),
+                next_due=lambda: registry.reconciler.next_due(sweep=True),
             )
             self._scheduler.start()
 
@@ -404,17 +403,12 @@ class Tenure:
 
     def policy(self, model: str) -> Json:
         """Every key with its value."""
-        return policy_json(self._registry.reading.model_state(model).policy)
+        return self._registry.reading.policy(model)
 
     def policy_plan(self, model: str) -> list[StepView]:
-        """What the policy would do now for one model, and why."""
+        """What the policy would do for one model, now or when it is due, on which policy's word, and why."""
         self._registry.reading.model_state(model)
-        mine = {one.id for one in self.deployments(model=model)}
-        return [
-            step
-            for step in self._registry.reconciler.plan()
-            if step.action == Action.REQUEST_DELETION and step.subject in mine
-        ]
+        return self._registry.reconciler.policy_plan(model)
 
     # Questions
 
@@ -469,6 +463,10 @@ class Tenure:
     ) -> list[DeploymentView]:
         return self._registry.reading.deployments(billed=billed, model=model, as_of=as_of)
 
+    def side_by_side(self, *, billed: bool | None = None, model: str | None = None) -> list[SideBySideView]:
+        """Deployments as the log has them beside what the providers show now, with the differences. Only looks."""
+        return self._registry.comparing.side_by_side(billed=billed, model=model)
+
     def deployment(self, id: str, *, as_of: AsOf = None) -> DeploymentView:
         return self._registry.reading.deployment(id, as_of)
 
@@ -501,10 +499,13 @@ class Tenure:
 
     # Work
 
-    def reconcile(self, *, plan: bool = False) -> list[StepView]:
-        """One full pass now; returns when nothing more can be done at once. `plan` says what it would do."""
+    def reconcile(self, *, plan: bool = False, sweep: bool = True) -> list[StepView]:
+        """One full pass now; returns when nothing more can be done at once. `plan` says what it would do.
+
+        `sweep`: also compares what each connection has with the log, one list call each.
+        """
         reconciler = self._registry.reconciler
-        return reconciler.plan() if plan else reconciler.run()
+        return reconciler.plan(sweep=sweep) if plan else reconciler.run(sweep=sweep)
 
     def wait(
         self,

@@ -22,7 +22,7 @@ from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import ConnectionState, RegistryState
 from registry.domain.versions import Who
 
-SECTIONS = ("connections", "models", "prices", "scheduler")
+SECTIONS = ("connections", "models", "policy", "prices", "scheduler")
 
 
 def read_toml(path: Path) -> Json:
@@ -149,7 +149,7 @@ class Declaring:
         self, unit: Unit, document: Mapping[str, object], who: Who, changes: list[ChangeView]
     ) -> list[NewEvent]:
         events: list[NewEvent] = []
-        if "scheduler" not in document and "prices" not in document:
+        if not document.keys() & {"scheduler", "prices", "policy"}:
             return events
         state = unit.registry() or RegistryState()
         if "scheduler" in document:
@@ -159,6 +159,15 @@ class Declaring:
             changes.append(ChangeView(kind="same" if same else "change", subject="scheduler", detail=""))
             if not same:
                 events.append(who.says(registry_stream(), ev.SchedulerConfigured(settings=dict(settings))))
+        if "policy" in document:
+            policy = _table(document["policy"], "policy")
+            Policy.of(policy)
+            before = state.policy
+            same = dict(before) == dict(policy)
+            detail = ", ".join(sorted(key for key in {*before, *policy} if before.get(key) != policy.get(key)))
+            changes.append(ChangeView(kind="same" if same else "change", subject="policy", detail=detail))
+            if not same:
+                events.append(who.says(registry_stream(), ev.DefaultPolicyChanged(policy=dict(policy))))
         if "prices" in document:
             prices = tuple(check_price(one) for one in _price_tables(document["prices"]))
             same = [dict(one) for one in state.prices] == [dict(one) for one in prices]

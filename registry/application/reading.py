@@ -19,6 +19,7 @@ from registry.application.views import (
 from registry.domain import ledger
 from registry.domain.deploying import GONE
 from registry.domain.errors import BadInputError, NotFoundError
+from registry.domain.events import Json
 from registry.domain.ids import VersionRef, check_name, deployment_stream, model_stream, parse_ref, version_stream
 from registry.domain.policy import policy_json
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
@@ -56,13 +57,19 @@ class Reading:
         moving: dict[str, list[str]] = {}
         for version in self._log.versions(VersionQuery(states=MOVING, order="oldest"), at=at).items:
             moving.setdefault(version.model, []).append(str(ref_of(version)))
-        return [_model_view(one, tuple(moving.get(one.name, ()))) for one in self._log.models(at=at)]
+        default = self._log.registry(at=at).policy
+        return [_model_view(one, tuple(moving.get(one.name, ())), default) for one in self._log.models(at=at)]
 
     def model(self, name: str, as_of: AsOf = None) -> ModelView:
         at = self.position(as_of)
         state = self.model_state(name, at)
         moving = self._log.versions(VersionQuery(model=name, states=MOVING, order="oldest"), at=at).items
-        return _model_view(state, tuple(str(ref_of(one)) for one in moving))
+        return _model_view(state, tuple(str(ref_of(one)) for one in moving), self._log.registry(at=at).policy)
+
+    def policy(self, name: str, as_of: AsOf = None) -> Json:
+        """Every key with its value: the model's own, then the registry's, then the defaults."""
+        at = self.position(as_of)
+        return policy_json(self.model_state(name, at).policy, self._log.registry(at=at).policy)
 
     def model_state(self, name: str, at: int | None = None) -> ModelState:
         """Raises NotFoundError."""
@@ -201,14 +208,14 @@ def _near(name: str, known: list[str], what: str) -> str:
     return f"there are: {', '.join(sorted(known)[:20])}" if known else f"there are no {what} yet"
 
 
-def _model_view(state: ModelState, moving: tuple[str, ...]) -> ModelView:
+def _model_view(state: ModelState, moving: tuple[str, ...], default: Json) -> ModelView:
     assert state.created_at is not None
     return ModelView(
         model=state.name,
         active=f"{state.name}@{state.active}" if state.active else None,
         versions=state.last_version,
         moving=moving,
-        policy=policy_json(state.policy),
+        policy=policy_json(state.policy, default),
         created_at=state.created_at,
         created_by=state.created_by,
         stream_version=state.stream_version,

@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import cast
 
+from providers.ports import DeploymentReport
 from registry.domain.events import Event, Json
+from registry.domain.states import ConnectionState
 
 
 def iso(time: datetime) -> str:
@@ -55,6 +57,7 @@ class View:
 class JobView(View):
     id: str | None
     status: str | None
+    estimated_finish_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,38 @@ class DeploymentView(View):
     endpoint: str | None
     error: str | None
     stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySideView(View):
+    """A deployment as the log has it and as its provider shows it; `deployment` None: only the provider has it.
+
+    `provider_status`: the provider's own word; None where it shows none, or was not asked. `difference`: in words.
+    """
+
+    deployment: DeploymentView | None = None
+    stray: Json = field(default_factory=dict[str, object])
+    provider_status: str | None = None
+    difference: str | None = None
+
+    @classmethod
+    def of(cls, connection: ConnectionState, report: DeploymentReport, difference: str) -> SideBySideView:
+        stray: Json = {
+            **{one.name: None for one in dataclasses.fields(DeploymentView)},
+            "connection": connection.name,
+            "provider": connection.provider,
+            "provider_id": report.id,
+            "name": report.name,
+        }
+        return cls(stray=stray, provider_status=report.status, difference=difference)
+
+    def value(self, name: str) -> object:
+        return self.stray.get(name) if self.deployment is None else getattr(self.deployment, name)
+
+    def as_json(self) -> dict[str, object]:
+        """The deployment's own keys, and two more. One that only the provider has has no `id` and no `state`."""
+        own = dict(self.stray) if self.deployment is None else self.deployment.as_json()
+        return {**own, "provider_status": self.provider_status, "difference": self.difference}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

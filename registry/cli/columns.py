@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         EventView,
         MetricView,
         ModelView,
+        SideBySideView,
         StepView,
         TrainingCostView,
         VersionView,
@@ -95,6 +97,30 @@ DEPLOYMENTS: list[Column[DeploymentView]] = [
     Column("reason", lambda row: row.reason, wraps=True, spare=7),
     Column("error", lambda row: row.error, piped_only=True, wraps=True),
 ]
+
+
+def _beside(column: Column[DeploymentView]) -> Column[SideBySideView]:
+    """The same column; empty where only the provider has the deployment, but for what it is called there."""
+
+    def value(row: SideBySideView) -> object:
+        return row.value(column.key) if row.deployment is None else column.of(row.deployment)
+
+    def shown(row: SideBySideView) -> object:
+        return (
+            row.value("name" if column.key == "id" else column.key)
+            if row.deployment is None
+            else (column.cell(row.deployment))
+        )
+
+    return replace(column, of=value, shown=shown)  # pyright: ignore[reportReturnType, reportArgumentType] - of another row
+
+
+SIDE_BY_SIDE: list[Column[SideBySideView]] = [
+    *(_beside(one) for one in DEPLOYMENTS),
+    Column("name", lambda row: row.value("name"), piped_only=True),
+    Column("provider_status", lambda row: row.provider_status, spare=4),
+    Column("difference", lambda row: row.difference, wraps=True),
+]
 EVENTS: list[Column[EventView]] = [
     Column("position", lambda row: row.position, right=True),
     Column("recorded_at", lambda row: row.recorded_at),
@@ -125,6 +151,8 @@ STEPS: list[Column[StepView]] = [
     Column("subject", lambda row: row.subject, wraps=True),
     Column("why", lambda row: row.why, wraps=True),
     Column("detail", lambda row: row.detail, wraps=True),
+    Column("actor", lambda row: row.actor, piped_only=True),
+    Column("due_at", lambda row: row.due_at, shown=lambda row: _minute(row.due_at), spare=9),
 ]
 CHANGES: list[Column[ChangeView]] = [
     Column("kind", lambda row: row.kind),

@@ -75,15 +75,23 @@ def deployments(
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """List deployments: what serves, for which version, and what is billed.
+    """List deployments: what serves, for which version, what is billed, and what the providers show of it.
+
+    The log and the providers stand side by side, with the difference in words; what only a provider has comes last.
+    With --as-of, the log alone.
 
     Example: tenure deployments --billed
     """
-    from registry.cli.columns import DEPLOYMENTS
+    from registry.cli.columns import DEPLOYMENTS, SIDE_BY_SIDE
 
+    empty = "Nothing is billed." if billed else "No deployments."
+    only = True if billed else None
     with opened() as tenure:
-        rows = tenure.deployments(billed=True if billed else None, model=model, as_of=as_of)
-    show_list(rows, DEPLOYMENTS, as_json=as_json, empty="Nothing is billed." if billed else "No deployments.")
+        if as_of is not None:
+            rows = tenure.deployments(billed=only, model=model, as_of=as_of)
+            show_list(rows, DEPLOYMENTS, as_json=as_json, empty=empty)
+            return
+        show_list(tenure.side_by_side(billed=only, model=model), SIDE_BY_SIDE, as_json=as_json, empty=empty)
 
 
 def _finish(

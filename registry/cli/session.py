@@ -35,7 +35,7 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
 
 def settle(tenure: Tenure) -> Sequence[StepView]:
     """One pass of the reconciler, so that what can start at once does. A step that failed is noted and tried later."""
-    steps = tenure.reconcile()
+    steps = tenure.reconcile(sweep=False)
     for step in steps:
         if step.outcome == "failed":
             detail = f": {step.detail}" if step.detail else ""

@@ -41,8 +41,14 @@ class Sweep:
     """Known to serve, and not shown: one read that missed it, not yet an absence."""
 
 
-def compare(connection: ConnectionState, known: Iterable[DeploymentState], shown: Sequence[DeploymentReport]) -> Sweep:
-    """`known`: every deployment that the connection ever had, oldest first."""
+def compare(
+    connection: ConnectionState,
+    known: Iterable[DeploymentState],
+    shown: Sequence[DeploymentReport],
+    *,
+    all_foreign: bool = False,
+) -> Sweep:
+    """`known`: every deployment that the connection ever had, oldest first. `all_foreign`: also those seen before."""
     mine = list(known)
     by_id = {one.provider_id: one for one in mine if one.provider_id is not None}
     by_name = {one.name: one for one in mine}
@@ -76,7 +82,7 @@ def compare(connection: ConnectionState, known: Iterable[DeploymentState], shown
         accepted=tuple(accepted),
         orphans=tuple(orphans),
         reappeared=tuple(reappeared),
-        foreign=tuple(one for one in foreign if one.id not in before),
+        foreign=tuple(one for one in foreign if all_foreign or one.id not in before),
         foreign_gone=tuple(one for one in connection.foreign if one.provider_id not in there),
         present=tuple(present),
         missing=tuple(one for one in mine if one.state in SETTLED and one.id not in seen),

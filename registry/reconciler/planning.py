@@ -259,6 +259,13 @@ def _is_moving(version: VersionState) -> bool:
     )
 
 
+def about(step: Step) -> str | None:
+    """The model that a step is about."""
+    if step.deployment is not None:
+        return _model_of(step.deployment)
+    return step.version.model if step.version is not None else step.model
+
+
 def _model_of(deployment: DeploymentState) -> str:
     """Of an orphan: the model that it seems to belong to, whose policy says what is done about it."""
     return deployment.model or (deployment.suspected or "").rpartition("@")[0]

@@ -26,7 +26,7 @@ from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
-from registry.reconciler.planning import Planning
+from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
 from registry.reconciler.sweeping import Sweeping, sentences
 from registry.reconciler.using import Uses
@@ -102,6 +102,15 @@ class Reconciler:
             else:
                 told.append(_view(step, "planned" if self._due(step, now, paced=False) else "waiting"))
         return told
+
+    def policy_plan(self, model: str) -> list[StepView]:
+        """Of these, what a policy does about one model by itself."""
+        now = self._clock()
+        return [
+            _view(step, "planned" if self._due(step, now, paced=False) else "waiting")
+            for step in self._planning.steps()
+            if step.actor.startswith("policy:") and about(step) == model
+        ]
 
     def _preview(self, step: Step) -> list[StepView]:
         try:

@@ -1,0 +1,91 @@
+"""Registry and provider side by side: what the log says of each deployment, what the provider shows, how they differ.
+
+Only looks: one list per connection. A connection that does not answer says so in its rows, and in no others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from providers.errors import ProviderError
+from providers.ports import DeploymentReport
+from registry.application.ports import DeploymentQuery, EventLog, Providers
+from registry.application.reading import Reading
+from registry.application.views import DeploymentView, SideBySideView
+from registry.domain import sweeping
+from registry.domain.deploying import GONE
+from registry.domain.errors import TenureError
+from registry.domain.states import ConnectionState
+
+FOREIGN = "foreign: not provably ours, never touched"
+ORPHAN = "orphan: it bears our tag, and no intent of this registry names it"
+
+
+class Comparing:
+    def __init__(self, log: EventLog, providers: Providers, reading: Reading) -> None:
+        self._log = log
+        self._providers = providers
+        self._reading = reading
+
+    def side_by_side(self, *, billed: bool | None = None, model: str | None = None) -> list[SideBySideView]:
+        """Every deployment that the log has; then, unless a model or what is billed is asked for, what only providers
+        have.
+        """
+        ours = self._reading.deployments(billed=billed, model=model)
+        rows: dict[str, SideBySideView] = {one.id: SideBySideView(deployment=one) for one in ours}
+        only_there: list[SideBySideView] = []
+        for connection in self._log.connections():
+            if connection.removed or not self._asked(connection, ours, billed, model):
+                continue
+            try:
+                there = self._look(connection, rows)
+            except (ProviderError, TenureError) as error:
+                for key, row in rows.items():
+                    if row.deployment is not None and row.deployment.connection == connection.name:
+                        rows[key] = dataclasses.replace(row, difference=f"cannot be compared: {error.message}")
+                continue
+            only_there += there
+        return [*rows.values(), *(only_there if billed is None and model is None else ())]
+
+    def _asked(
+        self, connection: ConnectionState, ours: Sequence[DeploymentView], billed: bool | None, model: str | None
+    ) -> bool:
+        """Whether there is anything to compare at this connection: the others are not even opened."""
+        if billed is None and model is None:
+            return True
+        return any(one.connection == connection.name and one.state not in GONE for one in ours)
+
+    def _look(self, connection: ConnectionState, rows: dict[str, SideBySideView]) -> list[SideBySideView]:
+        provider = self._providers.of(connection)
+        if provider.capabilities.serving == "none":
+            return []
+        shown = provider.deployments.list()
+        known = self._log.deployments(DeploymentQuery(connection=connection.name))
+        found = sweeping.compare(connection, known, shown, all_foreign=True)
+        for owner, report in (*found.present, *found.reappeared):
+            row = rows.get(owner.id)
+            if row is not None:
+                difference = _difference(owner.state, report)
+                rows[owner.id] = dataclasses.replace(row, provider_status=report.status, difference=difference)
+        seen = {owner.id for owner, _ in found.present}
+        for owner in known:
+            row = rows.get(owner.id)
+            if row is not None and owner.state not in GONE | {"requested", "deleting"} and owner.id not in seen:
+                rows[owner.id] = dataclasses.replace(row, difference="the provider does not show it")
+        orphans = [SideBySideView.of(connection, report, ORPHAN) for report, _ in found.orphans]
+        return [*orphans, *(SideBySideView.of(connection, report, FOREIGN) for report in found.foreign)]
+
+
+def _difference(state: str, report: DeploymentReport) -> str | None:
+    if state in GONE:
+        return f"it is {state} here, and the provider shows it"
+    if state == "requested":
+        return "the provider has it already"
+    if state == "deleting" or (state, report.outcome) in {("serving", "serving"), ("provisioning", "provisioning")}:
+        return None
+    if state == "serving" and report.outcome != "serving":
+        return f"it serves here, and the provider says {report.status}"
+    if state == "provisioning" and report.outcome == "serving":
+        return "the provider says that it serves; it has not answered a probe yet"
+    return f"it is {state} here, and the provider says {report.status}"
