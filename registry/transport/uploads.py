@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from registry.domain.errors import BadInputError, NotFoundError, UnavailableErro
 
 KEPT_S = 7 * 24 * 3600.0
 """How long an upload waits to be used, in seconds. A version that is begun has a copy of its own."""
+_ID = re.compile(r"ds_[0-9a-f]{24}")
 
 
 class Uploads:
@@ -24,7 +26,8 @@ class Uploads:
 
     def path(self, id: str, field: str) -> Path:
         """Raises NotFoundError for what was never sent, or so long ago that it was let go."""
-        found = [one for one in (self.folder / id).glob("*") if one.is_file()] if id.startswith("ds_") else []
+        named = _ID.fullmatch(id) is not None
+        found = [one for one in (self.folder / id).glob("*") if one.is_file()] if named else []
         if not found:
             raise NotFoundError(f"{field}: there is no data set {id}", hint="send it to POST /api/v1/datasets")
         return found[0]
