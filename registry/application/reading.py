@@ -237,7 +237,7 @@ def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -
         base_model=state.base_model,
         method=state.method,
         hyperparameters=state.hyperparameters,
-        job=JobView(id=state.job_id, status=state.job_status) if state.job_id else None,
+        job=_job(state),
         artifact=ArtifactView(id=state.artifact_id, digest=state.artifact_digest) if state.artifact_id else None,
         deployments=tuple(one.id for one in live),
         dataset={"train": state.train, "validation": state.validation} if state.train else None,
@@ -297,3 +297,10 @@ def _connection_view(state: ConnectionState) -> ConnectionView:
         declared_at=state.declared_at,
         stream_version=state.stream_version,
     )
+
+
+def _job(state: VersionState) -> JobView | None:
+    if state.job_id is None:
+        return None
+    finish = None if state.job_final else state.job_estimated_finish_at
+    return JobView(id=state.job_id, status=state.job_status, estimated_finish_at=finish)
