@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from registry.domain import events as ev
-from registry.domain.events import Event, Json
+from registry.domain.events import Event, Json, Price, Rate
 from registry.domain.ids import VersionRef
 from registry.domain.states import (
     ConnectionState,
     DeploymentState,
     Foreign,
     ModelState,
-    Rate,
     RegistryState,
     State,
     VersionState,
@@ -227,6 +226,7 @@ def _duplicate_job_found(state: VersionState, payload: ev.DuplicateJobFound, _ev
 
 def _job_status_changed(state: VersionState, payload: ev.JobStatusChanged, _event: Event) -> None:
     state.job_status = payload.status
+    state.job_estimated_finish_at = payload.estimated_finish_at
 
 
 def _version_trained(state: VersionState, payload: ev.VersionTrained, event: Event) -> None:
@@ -275,6 +275,7 @@ def _version_retried(state: VersionState, payload: ev.VersionRetried, event: Eve
     state.submitted = False
     state.outcome_unknown = False
     state.job_id = state.job_name = state.job_token = state.job_status = None
+    state.job_estimated_finish_at = None
     state.job_final = False
     state.artifact_id = state.artifact_digest = None
     state.error = None
@@ -373,9 +374,7 @@ def _describe(state: DeploymentState, payload: ev.DeploymentRequested | ev.Deplo
     state.name = payload.name
     state.artifact_id = payload.artifact.id
     state.artifact_digest = payload.artifact.digest
-    state.hourly = payload.price.hourly
-    state.currency = payload.price.currency
-    state.price_source = payload.price.source
+    _priced(state, payload.price)
     state.requested_at = event.recorded_at
     state.requested_by = event.actor
     state.reason = event.reason
@@ -399,14 +398,20 @@ def _deployment_accepted(state: DeploymentState, payload: ev.DeploymentAccepted,
 
 
 def _deployment_repriced(state: DeploymentState, payload: ev.DeploymentRepriced, event: Event) -> None:
-    since, price = payload.effective_from, payload.price
+    now = event.recorded_at
     before = state.rates or (Rate(from_=None, hourly=state.hourly),)
-    kept = tuple(one for one in before if one.from_ is None or one.from_ < since)
-    state.rates = (*kept, Rate(from_=since, hourly=price.hourly))
+    kept = tuple(one for one in before if one.from_ is None or one.from_ < now)
+    _priced(state, payload.price)
+    state.rates = (*kept, Rate(from_=now, hourly=payload.price.hourly), *payload.price.later)
+
+
+def _priced(state: DeploymentState, price: Price) -> None:
+    state.hourly = price.hourly
     state.currency = price.currency
-    if since <= event.recorded_at:
-        state.hourly = price.hourly
-        state.price_source = price.source
+    state.price_source = price.source
+    state.units = price.units
+    state.sku = price.sku
+    state.rates = (Rate(from_=None, hourly=price.hourly), *price.later) if price.later else ()
 
 
 def _deployment_serving(state: DeploymentState, payload: ev.DeploymentServing, event: Event) -> None:
@@ -466,9 +471,7 @@ def _orphan_found(state: DeploymentState, payload: ev.OrphanFound, event: Event)
     state.provider_id = payload.provider_id
     state.endpoint = payload.endpoint
     state.artifact_id = payload.artifact_id or ""
-    state.hourly = payload.price.hourly
-    state.currency = payload.price.currency
-    state.price_source = payload.price.source
+    _priced(state, payload.price)
     state.billed_from = payload.billed_from
     state.requested_at = event.recorded_at
     state.requested_by = event.actor

@@ -41,13 +41,26 @@ class DataRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What an hour costs since a moment; None: from the beginning."""
+
+    from_: datetime | None
+    hourly: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What an hour of a deployment costs at most. None where no price is known: unknown, never zero."""
+    """What an hour of a deployment costs at most. None where no price is known: unknown, never zero.
+
+    `hourly` is for all of its `units` (capacity, model units); `later`: what is known already to hold from a date on.
+    """
 
     hourly: Decimal | None
     currency: str
     source: str
     units: Decimal = Decimal(1)
+    sku: str | None = None
+    later: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,10 +450,9 @@ class DeploymentAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRepriced:
-    """Another price holds from a moment on, whatever was said of later times before; never for what is past."""
+    """Another price holds from now on, whatever was said of later times before; what is past stays as it was."""
 
     price: Price
-    effective_from: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

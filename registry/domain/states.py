@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from registry.domain.events import Json, UnitPrice
+from registry.domain.events import Json, Rate, UnitPrice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,14 +22,6 @@ class RegistryState:
     prices: tuple[Json, ...] = ()
     policy: Json = field(default_factory=dict[str, object])
     """What every model inherits; only what was set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """What an hour costs since a moment; None: from the beginning."""
-
-    from_: datetime | None
-    hourly: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +89,7 @@ class VersionState:
     job_token: str | None = None
     job_status: str | None = None
     job_final: bool = False
+    job_estimated_finish_at: datetime | None = None
     duplicate_jobs: tuple[str, ...] = ()
     artifact_id: str | None = None
     artifact_digest: str | None = None
@@ -151,6 +144,8 @@ class DeploymentState:
     hourly: Decimal | None = None
     currency: str = "USD"
     price_source: str = ""
+    sku: str | None = None
+    units: Decimal = Decimal(1)
     rates: tuple[Rate, ...] = ()
     """All prices it ever had, by when they hold; empty while it has only had the one of its intent."""
     requested_at: datetime | None = None

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from registry.domain.events import Rate
 from registry.domain.ledger import Interval, billed_now, billed_since, charges, intervals, total
-from registry.domain.states import DeploymentState, Rate
+from registry.domain.states import DeploymentState
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -143,7 +143,15 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         billed_from=START + timedelta(microseconds=1),
         committed_until=START + timedelta(days=30),
     ),
-    ev.DeploymentRepriced(price=PRICE, effective_from=START + timedelta(days=9)),
+    ev.DeploymentRepriced(
+        price=ev.Price(
+            hourly=Decimal("1.60"),
+            currency="USD",
+            source="contract 2027-01",
+            sku="Standard",
+            later=(ev.Rate(from_=START + timedelta(days=40), hourly=Decimal("1.50")),),
+        )
+    ),
     ev.DeploymentServing(endpoint="https://acme.openai.azure.com"),
     ev.DeploymentFailed(error="no capacity", exists=True),
     ev.DeploymentLost(last_seen_at=None),

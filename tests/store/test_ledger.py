@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from registry.application.ports import BilledDay, DeploymentQuery
 from registry.domain import events as ev
-from registry.domain.states import DeploymentState, Rate
+from registry.domain.events import Rate
+from registry.domain.states import DeploymentState
 from registry.store import memory_ledger
 from registry.store.database import Database
 from registry.store.ledger import Ledger
@@ -100,25 +101,29 @@ def test_a_log_tells_what_was_billed_now_and_as_it_was(log: Log) -> None:
 
 
 def test_a_price_that_changes_is_charged_from_then_on_and_a_later_word_about_it_counts(log: Log) -> None:
+    def repriced(hourly: str, *later: tuple[int, str | None]) -> None:
+        rates = (
+            ev.Rate(from_=START + hours * HOUR, hourly=None if rate is None else Decimal(rate)) for hours, rate in later
+        )
+        price = ev.Price(hourly=Decimal(hourly), currency="USD", source="test", later=tuple(rates))
+        add(log, event("deployment:dep_1", ev.DeploymentRepriced(price=price)))
+
     add(log, deployment("dep_1", "support-bot", 1))
-    add(log, event("deployment:dep_1", ev.DeploymentAccepted(provider_id="srv-1", billed_from=START)))
-
-    def repriced(hours: int, hourly: str | None) -> None:
-        price = ev.Price(hourly=None if hourly is None else Decimal(hourly), currency="USD", source="test")
-        add(log, event("deployment:dep_1", ev.DeploymentRepriced(price=price, effective_from=START + hours * HOUR)))
-
-    repriced(2, "5")
-    repriced(4, "7")
-    repriced(3, None)
-    (billed,) = log.billed(from_=START + HOUR, to=START + 5 * HOUR)
-    assert [(one.hourly, one.cost) for one in billed.charges] == [
-        (Decimal("1.70"), Decimal("1.700000")),
-        (Decimal(5), Decimal("5.000000")),
-        (None, None),
+    add(log, event("deployment:dep_1", ev.DeploymentAccepted(provider_id="srv-1", billed_from=START - HOUR)))
+    repriced("9", (2, "8"), (4, "7"))
+    repriced("1.70", (2, "5"), (3, None))
+    (billed,) = log.billed(from_=START - HOUR, to=START + 5 * HOUR)
+    assert [(one.hourly, (one.to - one.from_) // timedelta(seconds=1)) for one in billed.charges] == [
+        (Decimal("1.70"), 3603),
+        (Decimal(9), 1),
+        (Decimal("1.70"), 7196),
+        (Decimal(5), 3600),
+        (None, 7200),
     ]
+    assert billed.charges[3].cost == Decimal("5.000000")
     assert billed.charges[-1].to == START + 5 * HOUR
-    (day,) = log.billed_by_day(from_=START, to=START + 3 * HOUR + timedelta(minutes=40))
-    assert (day.cost, day.unpriced) == (Decimal("8.400000"), 1)
+    (day,) = log.billed_by_day(from_=START + HOUR, to=START + 3 * HOUR + timedelta(minutes=40))
+    assert (day.cost, day.unpriced) == (Decimal("6.700000"), 1)
 
 
 def test_a_log_tells_what_was_trained_within_a_time_with_its_price(log: Log) -> None:
