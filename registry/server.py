@@ -2,35 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
 from typing import cast
 
+import uvicorn
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI
-from starlette.routing import Mount
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from registry.domain.errors import TenureError
-from registry.embedded import default_actor
+from registry import api
+from registry.composition import Registry, open_home
+from registry.domain.errors import BadInputError, TenureError
+from registry.remote import SERVER_FILE
+from registry.scheduler import Scheduler
+from registry.store.tokens import TokenFile
+from registry.transport import logs
+from registry.transport.gate import LOOPBACK_NAMES, Gate
 from registry.transport.guard import Guard
-from registry.transport.problems import tenure_error
+from registry.transport.problems import http_error, invalid_request, tenure_error
 from registry.transport.services import Services
 
+logger = logging.getLogger("tenure.server")
+
+HOST = "127.0.0.1"
+PORT = 8321
 SHELLS = ("registry.api", "registry.gateway", "registry.web")
+THREADS = 80
+"""Requests that wait for the log at the same time: what waits together is written together."""
+CONNECTIONS_MAX = 5_000
+DRAIN_S = 30
+"""How long requests and streams under way may go on when the server stops, in seconds."""
+USED_FLUSH_S = 30.0
 
 
-def create_app(services: Services, *, actor: str | None = None, shells: Sequence[str] = SHELLS) -> FastAPI:
-    """The ASGI application over an open registry. Closing that is the caller's."""
-    app = FastAPI(title="Tenure", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: bool = False) -> FastAPI:
+    """The ASGI application over an open registry. Opening and closing that is the caller's."""
+    app = FastAPI(
+        title="Tenure",
+        summary="A registry for fine-tuned language models: what happened, what serves, what is billed.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        lifespan=_lifespan(services),
+    )
     app.add_exception_handler(TenureError, tenure_error)
-    app.add_middleware(Guard, actor=actor or default_actor())
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_middleware(Guard, gate=services.gate, loopback=loopback)
     for name in shells:
         if find_spec(name) is None:
             continue
-        module = import_module(name)
-        if not hasattr(module, "routes"):
-            continue
-        router = cast("Callable[[Services], APIRouter]", module.routes)(services)
-        app.include_router(router)
-        app.router.routes.extend(one for one in router.routes if isinstance(one, Mount))
+        shell = import_module(name)
+        app.include_router(cast("Callable[[Services], APIRouter]", shell.routes)(services))
+        if hasattr(shell, "error_page"):
+            app.state.error_page = shell.error_page
+    api.document(app)
     return app
+
+
+def _lifespan(services: Services) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        services.registry.door.on_append = services.meters.append.observe
+        try:
+            yield
+        finally:
+            services.watch.close()
+            await to_thread.run_sync(services.watch.join)
+
+    return lifespan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where to serve. `auth`: a token is asked for also on loopback, as behind a proxy. `actor`: who everybody is
+    taken for where no token is asked for.
+    """
+
+    home: Path
+    actor: str
+    host: str = HOST
+    port: int = PORT
+    auth: bool = False
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_NAMES
+
+
+def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> None:
+    """Until SIGTERM or SIGINT. Raises BadInputError, HomeInUseError, and what opening a home raises.
+
+    `ready` is told the URL as soon as connections are accepted.
+    """
+    tokens = TokenFile(settings.home)
+    asked = settings.auth or not settings.is_loopback
+    if asked and not tokens.all():
+        raise BadInputError(
+            f"{settings.host} can be reached by others, and there is no token yet"
+            if not settings.is_loopback
+            else "a token is to be asked for, and there is none yet",
+            field="--host",
+            hint="make one first: tenure tokens create --actor user:YOU --role admin",
+        )
+    with _listening(settings) as listener, open_home(settings.home) as registry, _scheduled(registry):
+        gate = Gate(open_to=None if asked else settings.actor, tokens=tokens, clock=registry.clock)
+        services = Services(registry=registry, gate=gate)
+        app = create_app(services, loopback=not asked)
+        url = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
+        with _announced(settings.home, url, gate.local_secret), _flushing(tokens):
+            _Server(_config(app), services, lambda: ready(url)).run(sockets=[listener])
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=30,
+        proxy_headers=True,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams as soon as it is to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._services = services
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._services.watch.close()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        logger.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name}})
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Generator[socket.socket]:
+    """The address first: it is free or it is not, whatever a home takes to open."""
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise BadInputError(
+            f"cannot serve on {settings.host}:{settings.port}: {why}",
+            field="--port",
+            hint="choose another one with --port, or 0 for any that is free",
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextlib.contextmanager
+def _scheduled(registry: Registry) -> Generator[None]:
+    scheduler = Scheduler(
+        log=registry.log,
+        clock=registry.clock,
+        run_pass=lambda: registry.reconciler.run(paced=True),
+        next_due=registry.reconciler.next_due,
+    )
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.stop()
+
+
+@contextlib.contextmanager
+def _announced(home: Path, url: str, secret: str) -> Generator[None]:
+    """`server.json`: how commands on this machine find the server. Its owner's alone: the secret gives full rights."""
+    path = home / SERVER_FILE
+    temporary = path.with_suffix(".tmp")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - a mode from the first byte on
+        json.dump({"url": url, "pid": os.getpid(), "token": secret}, file)
+    temporary.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _flushing(tokens: TokenFile) -> Generator[None]:
+    """Keeps when tokens were last used, now and then and at the end."""
+    stopped = threading.Event()
+
+    def flush() -> None:
+        while not stopped.wait(USED_FLUSH_S):
+            _flush(tokens)
+
+    thread = threading.Thread(target=flush, name="tenure-tokens", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        _flush(tokens)
+
+
+def _flush(tokens: TokenFile) -> None:
+    try:
+        tokens.flush()
+    except (OSError, TenureError) as error:
+        logger.warning("when tokens were last used cannot be kept: %s", error)
+
+
+def _shown(host: str) -> str:
+    """An address to connect to: a server on all addresses is reached here by loopback."""
+    known = {"0.0.0.0": HOST, "::": "[::1]"}  # noqa: S104 - read, not bound
+    return known.get(host, f"[{host}]" if ":" in host else host)
+
+
+def main(settings: Settings, level: str, ready: Callable[[str], None]) -> None:
+    """`serve` with structured logs on stderr."""
+    logs.configure(level)
+    serve(settings, ready)

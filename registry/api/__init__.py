@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Any
 
-from registry.api.models import models_routes
+from fastapi import APIRouter, FastAPI
+
+from registry.api.answers import Once
+from registry.api.audit import Audit
+from registry.api.connections import Connections
+from registry.api.datasets import Datasets, Uploads
+from registry.api.deployments import Deployments
+from registry.api.events import Events
+from registry.api.health import Health
+from registry.api.models import Models
+from registry.api.operations import Operations
+from registry.api.schemas import components
+from registry.api.session import Session
+from registry.api.versions import Versions
 from registry.transport.services import Services
 
-__all__ = ["routes"]
+__all__ = ["document", "routes"]
 
 
 def routes(services: Services) -> APIRouter:
+    once = Once(services.registry.log)
+    uploads = Uploads(services.registry.home)
+    rest = APIRouter(prefix="/api/v1")
+    for part in (
+        Models(services, once),
+        Versions(services, once, uploads),
+        Deployments(services, once),
+        Connections(services, once),
+        Datasets(services, once, uploads),
+        Events(services),
+        Audit(services),
+        Operations(services, once),
+    ):
+        part.add_to(rest)
     router = APIRouter()
-    router.include_router(models_routes(services), prefix="/api/v1")
+    Health(services).add_to(router)
+    Session(services).add_to(router)
+    router.routes.extend(rest.routes)
     return router
+
+
+def document(app: FastAPI) -> None:
+    """Put the shapes of the answers into the app's OpenAPI document."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(components())
+            bearer = {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`tenure tokens create`; not asked for on loopback",
+            }
+            schema["components"]["securitySchemes"] = {"token": bearer}
+            schema["security"] = [{"token": []}, {}]
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi

@@ -5,10 +5,15 @@ A role may be given on all models or on one. What spans models (the whole log, t
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, cast, get_args
 
+from registry.application.views import iso
 from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import check_name
 
@@ -94,3 +99,74 @@ def refusal(principal: Principal, action: Action, model: str | None = None) -> N
 def everything(actor: str) -> Principal:
     """Full rights: whoever sits at this machine, where no token is required."""
     return Principal(actor=actor, grants=frozenset({Grant("admin")}))
+
+
+ANONYMOUS = Principal(actor="anonymous", grants=frozenset())
+"""Nobody in particular: sees the sign-in page and whether the server is well."""
+
+
+PREFIX = "tenure"
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as it is kept: its secret's digest, never the secret. `rate_max`: requests per second, if limited."""
+
+    id: str
+    actor: str
+    grants: frozenset[Grant]
+    digest: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    rate_max: float | None = None
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(actor=self.actor, grants=self.grants, token=self.id)
+
+    def refusal(self, now: datetime) -> str | None:
+        """Why it is no longer good; None when it is."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return None
+
+    def as_json(self) -> dict[str, object]:
+        """What may be shown: no digest."""
+        return {
+            "id": self.id,
+            "actor": self.actor,
+            "roles": sorted(str(one) for one in self.grants),
+            "created_at": iso(self.created_at),
+            "created_by": self.created_by,
+            "expires_at": iso(self.expires_at) if self.expires_at else None,
+            "last_used_at": iso(self.last_used_at) if self.last_used_at else None,
+            "revoked_at": iso(self.revoked_at) if self.revoked_at else None,
+            "rate_max": self.rate_max,
+        }
+
+
+def mint(id: str, secret: bytes) -> str:
+    """A token as its owner sees it, once: `tenure_<id>_<secret>`."""
+    return f"{PREFIX}_{id}_{base64.urlsafe_b64encode(secret).decode().rstrip('=')}"
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """(id, secret) of something that looks like one of our tokens."""
+    prefix, _, rest = text.partition("_")
+    name, _, secret = rest.partition("_")
+    return (name, secret) if prefix == PREFIX and name and secret else None
+
+
+def digest(secret: str) -> str:
+    """SHA-256 is enough for a secret of 256 random bits: there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def is_right(token: Token, secret: str) -> bool:
+    return hmac.compare_digest(token.digest, digest(secret))

@@ -399,10 +399,20 @@ class Commands:
             others = self._log.deployments(DeploymentQuery(model=deployment.model, version=deployment.version))
             return deploying.undeploy(deployment, version, others, who), {}
 
-        self._door.run(Command(name="undeploy", body={"id": known.id}, who=who, idempotency_key=key), decide)
+        command = Command(
+            name="undeploy", body={"id": known.id}, who=who, idempotency_key=key, expected=expected or {}
+        )
+        self._door.run(command, decide)
         return known.id
 
-    def attach(self, ref: VersionRef, name_or_id: str, who: Who, key: str | None = None) -> str:
+    def attach(
+        self,
+        ref: VersionRef,
+        name_or_id: str,
+        who: Who,
+        key: str | None = None,
+        expected: Mapping[str, int] | None = None,
+    ) -> str:
         """Take over a deployment that exists, after checking that it serves this version's artifact."""
         version = self._reading.version_state(ref)
         connection = self._reading.connection_state(version.connection)
@@ -437,7 +447,8 @@ class Commands:
             return events, {"deployment": deployment}
 
         body = {"ref": str(ref), "deployment": report.id, "reason": who.reason}
-        outcome = self._door.run(Command(name="attach", body=body, who=who, idempotency_key=key), decide)
+        command = Command(name="attach", body=body, who=who, idempotency_key=key, expected=expected or {})
+        outcome = self._door.run(command, decide)
         return str(outcome.answer["deployment"])
 
     def _known(self, connection: str, names: set[str]) -> DeploymentState | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -96,6 +97,8 @@ class Door:
         self._log = log
         self._registry_id = registry_id
         self._again = threading.Lock()
+        self.on_append: Callable[[float], None] = _unobserved
+        """Told how long each append took to be durable, in seconds."""
 
     def run(self, command: Command, decide: Decision, *, because: Caused | None = None) -> Outcome:
         """`because`: whose cause this command follows from; None for what somebody asked for.
@@ -155,13 +158,16 @@ class Door:
                 return self._log.append([], expected={}, idempotency=record)
             return None
         first = self._first_event(unit, command.who) if self._log.head() == 0 else []
-        return self._log.append(
+        began = time.perf_counter()
+        appended = self._log.append(
             [*first, *events],
             expected=unit.expected,
             correlation_id=because.correlation_id if because else None,
             causation_id=because.cause_id if because else None,
             idempotency=record,
         )
+        self.on_append(time.perf_counter() - began)
+        return appended
 
     def _first_event(self, unit: Unit, who: Who) -> list[NewEvent]:
         """A home gets its identity with its first command, in the same append: looking at one writes nothing."""
@@ -180,3 +186,7 @@ class Door:
                 f"the idempotency key {command.idempotency_key!r} was used for another command"
             )
         return Outcome(answer=before.answer, repeated=True)
+
+
+def _unobserved(_: float) -> None:
+    pass

@@ -1,20 +1,180 @@
-"""The one middleware in front of every shell: it finds out who asks and puts it in `request.state.principal`."""
+"""The one middleware in front of every shell: who asks, from where, how much; and what every answer carries.
+
+Plain ASGI, so that it costs microseconds and streams pass untouched.
+"""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
 
-from registry.application.access import everything
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.application.access import ANONYMOUS, NotSignedInError, Principal
+from registry.domain.errors import TenureError
+from registry.transport.gate import Gate, check_loopback, check_origin
+from registry.transport.logs import note, request_id
+from registry.transport.problems import is_openai, respond
+
+BODY_BYTES_MAX = 1 << 20
+CHAT_BYTES_MAX = 32 << 20
+UPLOAD_BYTES_MAX = 2 << 30
+UPLOADS = "/api/v1/datasets"
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login", "/session", "/session/end", "/favicon.ico"})
+OPEN_PREFIXES = ("/static/",)
+
+CSP = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_SECURITY = [
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Guard:
-    """Plain ASGI, so that it costs microseconds and streams pass untouched."""
+    """`loopback`: everyone has full rights, so that only this machine, by its own name, may ask."""
 
-    def __init__(self, app: ASGIApp, *, actor: str) -> None:
-        self._app = app
-        self._principal = everything(actor)
+    def __init__(self, app: ASGIApp, *, gate: Gate, loopback: bool = False) -> None:
+        self._apps = {
+            size: RequestBodyLimitMiddleware(app, max_body_size=size)
+            for size in (BODY_BYTES_MAX, CHAT_BYTES_MAX, UPLOAD_BYTES_MAX)
+        }
+        self._plain = app
+        self._gate = gate
+        self._loopback = loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["principal"] = self._principal
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._plain(scope, receive, send)
+            return
+        headers = _headers(scope)
+        given = headers.get("x-request-id", "")
+        name = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        bound = request_id.set(name)
+        exchange = _Exchange(scope, send, name)
+        try:
+            refused = self._refusal(scope, headers)
+            if refused is None:
+                await self._app_for(scope["path"])(scope, receive, exchange.send)
+            else:
+                await refused(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logging.getLogger("tenure.http").exception("a bug: %s %s", scope["method"], scope["path"])
+            if exchange.status:
+                raise
+            bug = TenureError("something is wrong in the server", hint=f"its log has more under request_id {name}")
+            await respond(bug, openai=is_openai(scope["path"]))(scope, receive, exchange.send)
+        finally:
+            exchange.told()
+            request_id.reset(bound)
+
+    def _app_for(self, path: str) -> ASGIApp:
+        if path.startswith(UPLOADS):
+            return self._apps[UPLOAD_BYTES_MAX]
+        return self._apps[CHAT_BYTES_MAX if is_openai(path) else BODY_BYTES_MAX]
+
+    def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+        """Puts the principal in the scope; or answers what whoever asks is told instead."""
+        state = scope.setdefault("state", {})
+        state["principal"] = ANONYMOUS
+        path: str = scope["path"]
+        try:
+            check_origin(scope["method"], headers)
+            if self._loopback:
+                check_loopback(headers)
+            principal = self._gate.principal(headers, _cookies(headers), _address(scope))
+        except TenureError as error:
+            _tell(scope, ANONYMOUS, error)
+            return respond(error, openai=is_openai(path))
+        state["principal"] = principal
+        if principal is not ANONYMOUS or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+            return None
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not is_data(path):
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"/login?next={quote(path + ('?' + query if query else ''), safe='')}", 303)
+        error = NotSignedInError("a token is required here", hint="send it as `Authorization: Bearer …` (TENURE_TOKEN)")
+        _tell(scope, principal, error)
+        return respond(error, openai=is_openai(path))
+
+
+class _Exchange:
+    """One request and its answer: adds what every answer carries, and is logged when it is over."""
+
+    __slots__ = ("_began", "_id", "_scope", "_send", "status")
+
+    def __init__(self, scope: Scope, send: Send, id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._id = id
+        self._began = time.perf_counter()
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            held = {name for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self._id.encode()),
+                *(one for one in _SECURITY if one[0] not in held),
+            ]
+        await self._send(message)
+
+    def told(self) -> None:
+        """Reads that went well are told at debug level alone, and so are chats: there are many of them."""
+        method, path = self._scope["method"], self._scope["path"]
+        quiet = self.status < 400 and (method in {"GET", "HEAD"} or is_openai(path))  # noqa: PLR2004
+        level = logging.DEBUG if quiet else logging.INFO
+        if not logging.getLogger("tenure.http").isEnabledFor(level):
+            return
+        principal: Principal = self._scope["state"]["principal"]
+        took_ms = round((time.perf_counter() - self._began) * 1000, 2)
+        note(level, "request", method=method, path=path, status=self.status, ms=took_ms, actor=principal.actor)
+
+
+def is_data(path: str) -> bool:
+    """Programs read this, not people: errors are JSON whatever Accept says."""
+    return path.startswith(("/api/", "/v1/")) or path in {"/metrics", "/openapi.json", "/healthz", "/readyz"}
+
+
+def _tell(scope: Scope, principal: Principal, error: TenureError) -> None:
+    """Every refusal is logged, with who and why."""
+    fields = {"method": scope["method"], "path": scope["path"], "address": _address(scope), "why": error.message}
+    note(logging.WARNING, "refused", actor=principal.actor, **fields)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
+    text = headers.get("cookie")
+    if not text:
+        return {}
+    try:
+        return {name: one.value for name, one in SimpleCookie(text).items()}
+    except CookieError:
+        return {}
+
+
+def _address(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else "unknown"

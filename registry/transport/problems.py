@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import http
+import logging
 import math
+from collections.abc import Callable
+from typing import cast
 
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from registry.application.access import NotAllowedError, Principal
 from registry.domain.errors import BadInputError, ConflictError, RefusedError, TenureError, UnavailableError
+from registry.transport.logs import note
 
 PROBLEM = "application/problem+json"
+ErrorPage = Callable[[Request, TenureError], Response]
 
 
 class ProblemResponse(JSONResponse):
@@ -58,7 +67,43 @@ def is_openai(path: str) -> bool:
     return path.startswith("/v1/")
 
 
+FAULTS_MAX = 20
+
+
 async def tenure_error(request: Request, error: Exception) -> Response:
     """The exception handler of the server for everything that a user may be told."""
     assert isinstance(error, TenureError)
-    return respond(error, openai=is_openai(request.url.path))
+    if isinstance(error, NotAllowedError):
+        principal = cast("Principal", request.state.principal)
+        fields = {"method": request.method, "path": request.url.path, "why": error.message}
+        note(logging.WARNING, "refused", actor=principal.actor, **fields)
+    return _for(request, error)
+
+
+async def invalid_request(request: Request, error: Exception) -> Response:
+    """What does not fit its description: every fault with its place."""
+    assert isinstance(error, RequestValidationError)
+    found = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:FAULTS_MAX]]
+    place = str(error.errors()[0]["loc"][-1]) if error.errors() else None
+    return _for(request, BadInputError(f"the request is wrong: {'; '.join(found)}", field=place, faults=tuple(found)))
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses: no such address, no such method, a body that is too large or not JSON."""
+    assert isinstance(error, HTTPException)
+    told = TenureError(f"{error.detail}: {request.method} {request.url.path}")
+    told.status = error.status_code
+    told.title = http.HTTPStatus(error.status_code).phrase
+    response = _for(request, told)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _for(request: Request, error: TenureError) -> Response:
+    """As a page for people who look at pages (`app.state.error_page`, if there are pages), else as JSON."""
+    path = request.url.path
+    page: ErrorPage | None = getattr(request.app.state, "error_page", None)
+    if page is not None and "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/v1/")):
+        return page(request, error)
+    return respond(error, openai=is_openai(path))

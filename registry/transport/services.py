@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import HTTPConnection
 
-from registry.application.access import Action, Principal
+from registry.application.access import Action, Principal, refusal
 from registry.composition import Registry
 from registry.domain.versions import Who
+from registry.transport.gate import Gate
+from registry.transport.meters import Meters
+from registry.transport.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,13 @@ class Services:
     """
 
     registry: Registry
-    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    gate: Gate = field(default_factory=lambda: Gate(open_to="user:local"))
+    watch: Watch = field(init=False)
+    meters: Meters = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", Watch(self.registry.log))
+        object.__setattr__(self, "meters", Meters(self.registry))
 
 
 def principal_of(request: HTTPConnection) -> Principal:
@@ -37,4 +45,12 @@ def check(request: HTTPConnection, action: Action, model: str | None = None) -> 
     """The principal, if it may. Raises NotAllowedError, which the server tells as 403."""
     principal = principal_of(request)
     principal.check(action, model)
+    return principal
+
+
+def check_somewhere(request: HTTPConnection, action: Action) -> Principal:
+    """For lists that are cut to what the principal may see."""
+    principal = principal_of(request)
+    if not principal.may_somewhere(action):
+        raise refusal(principal, action)
     return principal

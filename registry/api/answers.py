@@ -1,0 +1,188 @@
+"""What routes share: parameters with their bounds, pages, entity tags, and answers that a key repeats."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from registry.api.schemas import ref
+from registry.application.ports import EventLog, Idempotency
+from registry.application.views import View, to_json
+from registry.domain.errors import BadInputError, ConflictError, IdempotencyConflictError, TenureError
+from registry.domain.ids import NAME_PATTERN
+from registry.transport.problems import PROBLEM
+from registry.transport.services import principal_of
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 1_000
+_NAME = f"^{NAME_PATTERN.pattern}$"
+
+ModelName = Annotated[str, Path(description="The model's name", pattern=_NAME, examples=["support-bot"])]
+Number = Annotated[int, Path(description="The version's number", ge=1, le=999_999_999, examples=[3])]
+ConnectionName = Annotated[str, Path(description="The connection's name", pattern=_NAME, examples=["azure-prod"])]
+DeploymentId = Annotated[
+    str, Path(description="`dep_…`, or the provider's own name, id or ARN", min_length=1, max_length=2048)
+]
+AsOf = Annotated[
+    str | None,
+    Query(description="A position, or an ISO 8601 time: the answer is as of then", max_length=64),
+]
+Limit = Annotated[int, Query(description="How many at most", ge=1, le=PAGE_MAX)]
+Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=512)]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key with the same request gives the same answer and one effect; with another, 409",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="The ETag that the resource must still have, else 412; `*`: any",
+        pattern=r'^(\*|"[0-9]{1,18}")$',
+    ),
+]
+
+T = TypeVar("T")
+
+
+def documented(
+    status: int | tuple[int, ...],
+    schema: str | Mapping[str, Any] | None,
+    *,
+    etag: bool = False,
+    media: str = "application/json",
+    description: str = "The answer",
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: what it answers, and that everything else is a problem.
+
+    `schema`: the name of a component, a schema, or None for an answer without a body.
+    """
+    shape = {"$ref": ref(schema)} if isinstance(schema, str) else schema
+    answer: dict[str, Any] = {"description": description}
+    if shape is not None:
+        answer["content"] = {media: {"schema": shape}}
+    if etag:
+        text = "The version of the resource's stream; send it back in If-Match"
+        answer["headers"] = {"ETag": {"description": text, "schema": {"type": "string"}}}
+    problem = {"description": "A problem", "content": {PROBLEM: {"schema": {"$ref": ref("Problem")}}}}
+    statuses = status if isinstance(status, tuple) else (status,)
+    return {**dict.fromkeys(statuses, answer), 422: problem, "default": problem}
+
+
+def answer(view: View, status: int = 200, *, location: str | None = None) -> JSONResponse:
+    """A view with its stream's version as ETag; `location`: the resource to watch."""
+    headers: dict[str, str] = {}
+    version = getattr(view, "stream_version", None)
+    if version is not None:
+        headers["ETag"] = f'"{version}"'
+    if location is not None:
+        headers["Location"] = location
+    return JSONResponse(view.as_json(), status_code=status, headers=headers)
+
+
+def listing(items: Sequence[View], next: str | None = None) -> JSONResponse:
+    return JSONResponse({"items": [one.as_json() for one in items], "next": next})
+
+
+def page_of(
+    items: Sequence[T], key: Callable[[T], str], limit: int, cursor: str | None
+) -> tuple[Sequence[T], str | None]:
+    """The items after the one that the cursor names, and the cursor of the next page."""
+    start = 0
+    if cursor is not None:
+        places = [index for index, one in enumerate(items) if key(one) == cursor]
+        if not places:
+            raise BadInputError(f"cursor {cursor!r} is not one of this list's", field="cursor")
+        start = places[0] + 1
+    found = items[start : start + limit]
+    more = start + limit < len(items)
+    return found, key(found[-1]) if more and found else None
+
+
+def expected(if_match: str | None, stream: str) -> dict[str, int]:
+    """What an append is conditional on."""
+    found = re.fullmatch(r'"([0-9]+)"', if_match or "")
+    return {stream: int(found[1])} if found else {}
+
+
+def check_match(if_match: str | None, stream: str, actual: int) -> None:
+    """For a change that is refused before it is decided. Raises ConflictError (412)."""
+    wanted = expected(if_match, stream).get(stream)
+    if wanted is not None and wanted != actual:
+        raise ConflictError(
+            f"{stream} has changed: it is at {actual}, not {wanted}", stream=stream, expected=wanted, actual=actual
+        )
+
+
+class Once:
+    """Answers a repetition of a request as it was answered first. Kept in the log's own table of keys, for ever.
+
+    The effect has the same key in the application, so that a server that dies between effect and answer does not act
+    twice: the repetition finds the effect, and answers with how things stand then.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __call__(
+        self, request: Request, key: str | None, payload: object, act: Callable[[str | None], Response]
+    ) -> Response:
+        """`act` gets the key for the effect. Raises IdempotencyConflictError, and what `act` raises (not kept)."""
+        if key is None:
+            return act(None)
+        actor = principal_of(request).actor
+        asked = json.dumps([request.method, request.url.path, request.url.query, to_json(payload)], sort_keys=True)
+        fingerprint = hashlib.sha256(asked.encode()).hexdigest()
+        kept = f"http:{actor}:{key}"
+        before = self._before(kept, fingerprint, key)
+        if before is not None:
+            return before
+        response = act(f"effect:{actor}:{key}")
+        record = Idempotency(key=kept, fingerprint=fingerprint, answer=_kept(response))
+        try:
+            self._log.append([], expected={}, idempotency=record)
+        except IdempotencyConflictError:
+            before = self._before(kept, fingerprint, key)
+            if before is None:
+                raise
+            return before
+        return response
+
+    def _before(self, kept: str, fingerprint: str, key: str) -> Response | None:
+        before = self._log.answered(kept)
+        if before is None:
+            return None
+        if before.fingerprint != fingerprint:
+            raise IdempotencyConflictError(f"the Idempotency-Key {key!r} was used for another request")
+        found: Mapping[str, Any] = before.answer
+        return Response(
+            content=found["body"],
+            status_code=found["status"],
+            headers={**found["headers"], "Idempotent-Replay": "true"},
+        )
+
+
+def _kept(response: Response) -> dict[str, object]:
+    names = ("content-type", "etag", "location")
+    headers = {name: response.headers[name] for name in names if name in response.headers}
+    return {"status": response.status_code, "headers": headers, "body": bytes(response.body).decode()}
+
+
+def as_problem(error: TenureError, hidden: str, shown: str) -> TenureError:
+    """The same error with a path of the server's taken out of its sentences."""
+    error.message = error.message.replace(hidden, shown)
+    if isinstance(error, BadInputError):
+        error.faults = tuple(one.replace(hidden, shown) for one in error.faults)
+    return error

@@ -1,0 +1,96 @@
+"""The audit: what was and is billed, for which version, since when, on whose word."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from registry.api.answers import AsOf, documented
+from registry.application.auditing import moment
+from registry.application.views import AuditView, to_json
+from registry.domain.errors import BadInputError
+from registry.transport.services import Services, check
+
+Time = Annotated[str | None, Query(description="A date or a time, ISO 8601; UTC without a zone", max_length=64)]
+By = Literal["model", "provider", "connection", "day"]
+Format = Annotated[Literal["json", "csv", "focus"], Query(description="csv and focus (FinOps FOCUS) are CSV files")]
+
+
+class Audit:
+    def __init__(self, services: Services) -> None:
+        self._auditing = services.registry.auditing
+
+    def add_to(self, router: APIRouter) -> None:
+        shown = documented(200, "Audit")
+        shown[200]["content"]["text/csv"] = {"schema": {"type": "string"}}
+        router.add_api_route("/audit/deployments", self.deployments, methods=["GET"], responses=shown)
+        router.add_api_route("/audit/costs", self.costs, methods=["GET"], responses=shown)
+
+    def deployments(
+        self,
+        request: Request,
+        from_: Annotated[Time, Query(alias="from")] = None,
+        to: Time = None,
+        as_of: AsOf = None,
+        format: Format = "json",
+    ) -> Response:
+        """Every deployment that was billed in a span of time, with its billed intervals."""
+        return self._answer(request, from_, to, None, as_of, format)
+
+    def costs(
+        self,
+        request: Request,
+        from_: Annotated[Time, Query(alias="from")] = None,
+        to: Time = None,
+        by: By = "model",
+        as_of: AsOf = None,
+        format: Format = "json",
+    ) -> Response:
+        """The same, with the cost of each model, provider, connection or day in `groups`."""
+        return self._answer(request, from_, to, by, as_of, format)
+
+    def _answer(
+        self, request: Request, from_: str | None, to: str | None, by: By | None, as_of: str | None, format: str
+    ) -> Response:
+        check(request, "read")
+        view = self._auditing.audit(from_=moment(from_, "from"), to=moment(to, "to"), by=by, as_of=as_of)
+        if format == "json":
+            return JSONResponse(view.as_json())
+        return _file(view, format)
+
+
+def _file(view: AuditView, format: str) -> Response:
+    if format == "focus":
+        raise BadInputError(
+            "format=focus is not available yet", field="format", hint="csv and json have the same facts"
+        )
+    text = audit_csv(view)
+    name = f"tenure-{format}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+_COLUMNS = ("id", "ref", "connection", "provider", "provider_id", "name", "state", "requested_by", "reason", "currency")
+
+
+def audit_csv(view: AuditView) -> str:
+    """One line per billed interval of a deployment, then one per training; the same columns for both."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(["kind", *_COLUMNS, "from", "to", "known", "quantity", "unit", "rate", "cost"])
+    for one in view.deployments:
+        known = one.deployment.as_json()
+        for span in one.intervals:
+            row = span.as_json()
+            spans = [row["from"], row["to"], row["known"], None, "hour", row["hourly_rate"], row["cost"]]
+            writer.writerow(["deployment", *(known[name] for name in _COLUMNS), *spans])
+    for cost in view.training:
+        row = cost.as_json()
+        held = {**row, "ref": cost.version}
+        spans = [None, row["trained_at"], True, row["quantity"], row["unit"], to_json(cost.price), row["cost"]]
+        writer.writerow(["training", *(held.get(name) for name in _COLUMNS), *spans])
+    return text.getvalue()

@@ -1,0 +1,84 @@
+"""Deployments: what serves which version, and what is billed."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from registry.api.answers import (
+    AsOf,
+    Cursor,
+    DeploymentId,
+    IfMatch,
+    Key,
+    Limit,
+    Once,
+    answer,
+    documented,
+    expected,
+    listing,
+    page_of,
+)
+from registry.api.bodies import NAME
+from registry.api.schemas import page
+from registry.domain.ids import deployment_stream
+from registry.transport.services import Services, check, check_somewhere, who
+
+
+class Deployments:
+    def __init__(self, services: Services, once: Once) -> None:
+        self._reading = services.registry.reading
+        self._commands = services.registry.commands
+        self._once = once
+
+    def add_to(self, router: APIRouter) -> None:
+        add = router.add_api_route
+        one = "/deployments/{id:path}"
+        add("/deployments", self.list, methods=["GET"], responses=documented(200, page("Deployment")))
+        add(one, self.show, methods=["GET"], responses=documented(200, "Deployment", etag=True))
+        add(one, self.delete, methods=["DELETE"], responses=documented((200, 202), "Deployment", etag=True))
+
+    def list(
+        self,
+        request: Request,
+        billed: Annotated[bool | None, Query(description="Only those that may be billed now, or only others")] = None,
+        model: Annotated[str | None, Query(pattern=NAME)] = None,
+        as_of: AsOf = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> JSONResponse:
+        """The deployments that you may see, oldest request first; those that are gone too."""
+        principal = check_somewhere(request, "read")
+        found = self._reading.deployments(billed=billed, model=model, as_of=as_of)
+        mine = [one for one in found if principal.may("read", one.model)]
+        return listing(*page_of(mine, attrgetter("id"), limit, cursor))
+
+    def show(self, request: Request, id: DeploymentId, as_of: AsOf = None) -> JSONResponse:
+        """One deployment, by the registry's id or the provider's name, id or ARN."""
+        check_somewhere(request, "read")
+        view = self._reading.deployment(id, as_of)
+        check(request, "read", view.model)
+        return answer(view)
+
+    def delete(
+        self,
+        request: Request,
+        id: DeploymentId,
+        reason: Annotated[str | None, Query(max_length=4000)] = None,
+        key: Key = None,
+        if_match: IfMatch = None,
+    ) -> Response:
+        """Delete a deployment. 202: it counts as billed until it has been seen gone; watch it."""
+        check_somewhere(request, "develop")
+        known = self._reading.deployment(id)
+        check(request, "develop", known.model)
+        match = expected(if_match, deployment_stream(known.id))
+
+        def act(inner: str | None) -> Response:
+            view = self._reading.deployment(self._commands.undeploy(known.id, who(request, reason), inner, match))
+            return answer(view, 200 if view.state == "deleted" else 202, location=f"/api/v1/deployments/{view.id}")
+
+        return self._once(request, key, [reason, match], act)

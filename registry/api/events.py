@@ -1,0 +1,82 @@
+"""The log over HTTP: pages of it, and a stream that goes on as things happen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from registry.api.answers import Cursor, Limit, documented, listing
+from registry.api.schemas import page
+from registry.api.versions import After, position
+from registry.application.access import Principal
+from registry.application.views import EventView
+from registry.domain.errors import BadInputError
+from registry.transport.services import Services, check, check_somewhere
+from registry.transport.watch import Watch
+
+IDLE_S = 15.0
+"""After so long without an event a comment is sent, so that proxies keep the connection and we see who has left."""
+RETRY_MS = 2_000
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="The position that was seen last", max_length=19, pattern=r"^[0-9]+$"),
+]
+
+
+class Events:
+    def __init__(self, services: Services) -> None:
+        self._log = services.registry.log
+        self._watch = services.watch
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/events", self.list, methods=["GET"], responses=documented(200, page("Event")))
+        router.add_api_route(
+            "/events/stream",
+            self.stream,
+            methods=["GET"],
+            responses=documented(
+                200,
+                {"type": "string"},
+                media="text/event-stream",
+                description="Each event's id is its position, its data the event's JSON",
+            ),
+        )
+
+    def list(self, request: Request, after: After = 0, limit: Limit = 100, cursor: Cursor = None) -> JSONResponse:
+        """The whole log, in order, from a position on."""
+        check(request, "read")
+        found = list(self._log.read(after=max(after, position(cursor)), limit=limit + 1))
+        shown = [EventView.of(one) for one in found[:limit]]
+        return listing(shown, str(shown[-1].position) if len(found) > limit else None)
+
+    async def stream(
+        self,
+        request: Request,
+        after: Annotated[int | None, Query(description="Only what came after this position", ge=0, le=2**53)] = None,
+        last_event_id: LastEventId = None,
+    ) -> StreamingResponse:
+        """Server-sent events: the log from a position on (Last-Event-ID, else `after`, else all), going on as it grows.
+
+        You get what belongs to models that you may see.
+        """
+        principal = check_somewhere(request, "read")
+        begin = int(last_event_id) if last_event_id is not None else after or 0
+        if begin > 2**53:
+            raise BadInputError(f"Last-Event-ID {begin} is not a position", field="Last-Event-ID")
+        return StreamingResponse(
+            _frames(self._watch, begin, principal),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+
+async def _frames(watch: Watch, after: int, principal: Principal) -> AsyncIterator[str]:
+    yield f"retry: {RETRY_MS}\n\n"
+    async for notice in watch.events(after, IDLE_S):
+        if notice is None:
+            yield ": nothing new\n\n"
+        elif principal.may("read", notice.model):
+            yield f"id: {notice.position}\ndata: {notice.data}\n\n"

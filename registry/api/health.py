@@ -1,0 +1,64 @@
+"""For whoever looks after the process: alive, able to work, and in figures."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from registry.api.answers import documented
+from registry.domain.errors import UnavailableError
+from registry.transport.meters import CONTENT_TYPE
+from registry.transport.services import Services, check
+
+PROBE = "readyz.probe"
+WELL: dict[str, Any] = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+
+
+class Health:
+    def __init__(self, services: Services) -> None:
+        self._registry = services.registry
+        self._meters = services.meters
+        self._watch = services.watch
+
+    def add_to(self, router: APIRouter) -> None:
+        add = router.add_api_route
+        add("/healthz", self.alive, methods=["GET"], responses=documented(200, WELL))
+        add("/readyz", self.ready, methods=["GET"], responses=documented(200, WELL))
+        add(
+            "/metrics", self.metrics, methods=["GET"], responses=documented(200, {"type": "string"}, media="text/plain")
+        )
+
+    async def alive(self) -> JSONResponse:
+        """The process answers."""
+        return JSONResponse({"status": "alive"})
+
+    def ready(self) -> JSONResponse:
+        """The home can be written and the log read: a real write, synced to the disk and read back, that no event is
+        made of.
+        """
+        if self._watch.closed:
+            raise UnavailableError("the server is stopping")
+        path = self._registry.home / PROBE
+        try:
+            head = str(self._registry.log.head()).encode()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, head)
+                os.fsync(descriptor)
+                written = os.pread(descriptor, len(head), 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise UnavailableError(f"the home cannot be written: {error.strerror}") from error
+        next(iter(self._registry.log.read(limit=1)), None)
+        if written != head:
+            raise UnavailableError("the home does not keep what is written to it")
+        return JSONResponse({"status": "ready"})
+
+    def metrics(self, request: Request) -> Response:
+        """Prometheus text."""
+        check(request, "read")
+        return Response(self._meters.text(), headers={"Content-Type": CONTENT_TYPE})

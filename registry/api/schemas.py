@@ -1,0 +1,152 @@
+"""JSON Schemas of the views, from their own fields, so that the document cannot say anything else than the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+from registry.application import views
+from registry.application.views import View
+
+Schema = dict[str, Any]
+
+SHOWN: Mapping[str, type[View]] = {
+    "Model": views.ModelView,
+    "Version": views.VersionView,
+    "Job": views.JobView,
+    "Artifact": views.ArtifactView,
+    "Deployment": views.DeploymentView,
+    "Connection": views.ConnectionView,
+    "Event": views.EventView,
+    "Metric": views.MetricView,
+    "Step": views.StepView,
+    "Change": views.ChangeView,
+    "Check": views.CheckView,
+    "Estimate": views.EstimateView,
+    "Interval": views.IntervalView,
+    "TrainingCost": views.TrainingCostView,
+    "Audit": views.AuditView,
+}
+_NAMES: Mapping[object, str] = {view: name for name, view in SHOWN.items()}
+
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457 problem details. `state`, `legal`: a move is refused; `faults`: data are bad.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "hint": {"type": "string"},
+        "state": {"type": ["string", "null"]},
+        "legal": {"type": "array", "items": {"type": "string"}},
+        "field": {"type": ["string", "null"]},
+        "faults": {"type": "array", "items": {"type": "string"}},
+        "stream": {"type": "string"},
+        "expected": {"type": ["integer", "null"]},
+        "actual": {"type": ["integer", "null"]},
+    },
+    "example": {
+        "type": "about:blank",
+        "title": "Refused in this state",
+        "status": 409,
+        "detail": "support-bot@3 is queued: it cannot activate (legal from queued: cancel)",
+        "state": "queued",
+        "legal": ["cancel"],
+    },
+}
+
+
+def components() -> dict[str, Schema]:
+    schemas = {name: _object(view) for name, view in SHOWN.items()}
+    schemas["BilledDeployment"] = {
+        "allOf": [
+            {"$ref": ref("Deployment")},
+            {
+                "type": "object",
+                "required": ["intervals", "cost"],
+                "properties": {"intervals": array("Interval"), "cost": _type(Decimal | None)},
+            },
+        ]
+    }
+    schemas["Problem"] = PROBLEM
+    schemas["Version"]["example"] = VERSION_EXAMPLE
+    return schemas
+
+
+def ref(name: str) -> str:
+    return f"#/components/schemas/{name}"
+
+
+def array(name: str) -> Schema:
+    return {"type": "array", "items": {"$ref": ref(name)}}
+
+
+def page(name: str) -> Schema:
+    """`{"items": […], "next": CURSOR or null}`"""
+    return {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": array(name), "next": {"type": ["string", "null"]}},
+    }
+
+
+def _object(view: type[View]) -> Schema:
+    hints = typing.get_type_hints(view)
+    properties = {one.name.rstrip("_"): _type(hints[one.name]) for one in dataclasses.fields(cast("Any", view))}
+    schema: Schema = {"type": "object", "required": list(properties), "properties": properties}
+    if view.__doc__:
+        schema["description"] = view.__doc__
+    return schema
+
+
+_PLAIN: Mapping[object, Schema] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+    Decimal: {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
+    type(None): {"type": "null"},
+}
+
+
+def _type(hint: object) -> Schema:
+    plain = _PLAIN.get(hint)
+    if plain is not None:
+        return dict(plain)
+    if hint is views.BilledDeploymentView:
+        return {"$ref": ref("BilledDeployment")}
+    name = _NAMES.get(hint)
+    if name is not None:
+        return {"$ref": ref(name)}
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        return {"anyOf": [_type(one) for one in arguments]}
+    if origin is tuple:
+        return {"type": "array", "items": _type(arguments[0])}
+    return {"type": "object"}
+
+
+VERSION_EXAMPLE: Schema = {
+    "model": "support-bot",
+    "version": 3,
+    "ref": "support-bot@3",
+    "state": "active",
+    "active": True,
+    "connection": "azure-prod",
+    "provider": "azure-openai",
+    "base_model": "gpt-4.1-2025-04-14",
+    "job": {"id": "ftjob-abc123", "status": "succeeded"},
+    "artifact": {"id": "gpt-4.1-2025-04-14.ft-0a1b2c", "digest": None},
+    "deployments": ["dep_4f1c2a"],
+    "metrics": {"train_loss": 0.71, "valid_loss": 0.84},
+    "legal": ["retire"],
+    "stream_version": 11,
+}
