@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from registry.domain.plan import Step
 
 Report = TypeVar("Report")
+
+DRAIN_MAX = timedelta(minutes=10)
+"""How long a deletion waits for requests that run on the deployment; then they are cut off, since it costs money."""
+
+
+def nobody(deployment: str) -> int:
+    """Where no gateway runs, nothing is known to run on a deployment."""
+    del deployment
+    return 0
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ class Looks:
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     without_curves: dict[str, bool] = field(default_factory=dict[str, bool])
     """Connections with too many jobs under way to read each one's losses."""
+    in_flight: Callable[[str], int] = nobody
+    """How many requests run on a deployment, as far as whoever hands them on knows."""
 
     def miss(self, id: str, now: datetime) -> Missed:
         """One more read in a row that does not show it."""
