@@ -23,7 +23,7 @@ from registry.domain.ledger import billed_since
 from registry.domain.plan import Action, Step, still_wanted
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
-from registry.reconciler.performing import Done, Looking, Looks, Waiting
+from registry.reconciler.performing import DRAIN_MAX, Done, Looking, Looks, Waiting
 from registry.reconciler.using import Uses
 
 SCHEDULER = Who(actor="scheduler")
@@ -234,11 +234,18 @@ class DeploymentSteps:
         return None
 
     def delete(self, step: Step) -> Done:
-        """Asked for until it is accepted. One that was never made is only verified."""
+        """Asked for until it is accepted, once its requests have ended. One that was never made is only verified."""
         deployment = _deployment(step)
+        if running := self._running(deployment):
+            return Waiting(f"{running} requests run on it")
         self._provider(deployment).deployments.delete(_name_at_provider(deployment))
         self._append(deployment.id, lambda now, _: deploying.deletion_accepted(now, _provider_who(deployment)))
         return "accepted"
+
+    def _running(self, deployment: DeploymentState) -> int:
+        asked_at = deployment.deletion_requested_at
+        drained = asked_at is not None and self._clock() - asked_at >= DRAIN_MAX
+        return 0 if drained else self._looks.in_flight(deployment.id)
 
     def verify_deleted(self, step: Step) -> Done:
         """Deleted is what repeated reads do not show; one that comes back is deleted again."""

@@ -103,6 +103,10 @@ class Reconciler:
                 told.append(_view(step, "planned" if self._due(step, now, paced=False) else "waiting"))
         return told
 
+    def ask_before_deleting(self, in_flight: Callable[[str], int]) -> None:
+        """From now on no deployment is deleted while requests run on it, unless they take too long (DRAIN_MAX)."""
+        self._looks.in_flight = in_flight
+
     def policy_plan(self, model: str) -> list[StepView]:
         """Of these, what a policy does about one model by itself."""
         now = self._clock()
