@@ -21,7 +21,6 @@ def nobody(deployment: str) -> int:
     return 0
 
 
-
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Nothing changed; look again at the pace of polls."""

@@ -1,0 +1,194 @@
+"""One request to one backend, and its answer back, byte for byte; and what every way of relaying has in common.
+
+Errors before the first byte are raised, so that somebody else may be asked. After it the answer stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import aiohttp
+from starlette.types import Message
+
+from registry.gateway.asking import Ask
+from registry.gateway.backends import Backend, Link
+from registry.gateway.counting import Tail, Tokens
+from registry.gateway.limits import Limits
+from registry.gateway.refusal import BrokenOffError, UpstreamError
+
+Send = Callable[[Message], Awaitable[None]]
+HeaderList = list[tuple[bytes, bytes]]
+
+READ_BYTES = 64 * 1024
+"""Of one answer, read ahead of a caller that reads slowly; twice as much and the provider is made to wait."""
+ERROR_BYTES_MAX = 100_000
+ERROR_TEXT_MAX = 2_000
+_BROKEN = 500
+_ELSEWHERE = range(300, 400)
+"""A redirection is not followed, and not handed on: it would take a caller's token to somebody else."""
+_HOP_BY_HOP = frozenset(
+    {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "upgrade", "date", "server", "set-cookie", "alt-svc", "strict-transport-security",
+    }
+)  # fmt: skip
+"""Headers that are between two neighbours only, or that another server may not say in its own name."""
+_RENAMED = {"x-request-id": b"tenure-upstream-request-id", "apim-request-id": b"tenure-upstream-request-id"}
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has gone out so far. `finish` is called right before the last bytes do."""
+
+    send: Send
+    began: Callable[[], None]
+    finish: Callable[[], None]
+    status: int = 0
+    tail: Tail = field(default_factory=Tail)
+    tokens: Tokens | None = None
+
+    async def start(self, status: int, headers: HeaderList) -> None:
+        self.status = status
+        self.began()
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def pass_on(self, chunk: bytes) -> None:
+        await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, chunk: bytes = b"") -> None:
+        self.finish()
+        await self.send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+
+class Relay(Protocol):
+    async def __call__(self, backend: Backend, ask: Ask, extra: Mapping[str, str], answer: Answer) -> None:
+        """Raises UpstreamError before the first byte, BrokenOffError after it."""
+        ...
+
+
+class HttpRelay:
+    """Bytes in, bytes out, over connections that are kept open."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=limits.connect_s_max, sock_read=limits.silence_s_max
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            read_bufsize=READ_BYTES,
+            skip_auto_headers=("user-agent", "accept"),
+            headers={"user-agent": "tenure-gateway"},
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def __call__(self, backend: Backend, ask: Ask, extra: Mapping[str, str], answer: Answer) -> None:
+        link = backend.link
+        assert link is not None
+        async with await self._asked(link, ask, extra) as response:
+            if response.status >= _BROKEN or response.status in _ELSEWHERE:
+                raise await _failure(response)
+            await answer.start(response.status, [*_handed_on(response), *backend.headers])
+            try:
+                await _pass_through(response, answer)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise BrokenOffError(_reason(error)) from error
+        answer.tokens = answer.tail.tokens()
+
+    async def _asked(self, link: Link, ask: Ask, extra: Mapping[str, str]) -> aiohttp.ClientResponse:
+        assert self._session is not None
+        try:
+            return await self._session.post(
+                link.url,
+                data=ask.naming(link.model),
+                headers={**extra, **link.headers},
+                ssl=link.tls,
+                proxy=link.proxy,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _unanswered(error) from error
+
+
+async def _pass_through(response: aiohttp.ClientResponse, answer: Answer) -> None:
+    """Each piece as it comes. Where the length is known, the last piece is sent as the last."""
+    left = response.content_length
+    feed, content = answer.tail.feed, response.content
+    while True:
+        chunk = await content.readany()
+        if not chunk:
+            await answer.end()
+            return
+        feed(chunk)
+        if left is not None:
+            left -= len(chunk)
+            if left <= 0:
+                await answer.end(chunk)
+                return
+        await answer.pass_on(chunk)
+
+
+def _handed_on(response: aiohttp.ClientResponse) -> HeaderList:
+    found: HeaderList = []
+    for name, value in response.raw_headers:
+        lower = name.decode("latin-1").lower()
+        if lower not in _HOP_BY_HOP:
+            found.append((_RENAMED.get(lower) or lower.encode(), value))
+    return found
+
+
+def _unanswered(error: Exception) -> UpstreamError:
+    """No answer, or none that can be read."""
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return UpstreamError(502, "upstream_unreachable", f"what serves this version cannot be reached: {error}")
+        case TimeoutError():
+            message = "what serves this version did not answer in time"
+            return UpstreamError(504, "upstream_timeout", message, elsewhere=False)
+        case _:
+            message = f"what serves this version broke off without an answer: {_reason(error)}"
+            return UpstreamError(502, "upstream_broken", message, lost=True)
+
+
+async def _failure(response: aiohttp.ClientResponse) -> UpstreamError:
+    """A 5xx of the provider's. 503 and 504 stay what they are."""
+    text = ""
+    try:
+        text = _message(await response.content.read(ERROR_BYTES_MAX))
+    except (aiohttp.ClientError, TimeoutError):
+        response.close()
+    status = response.status if response.status in {503, 504} else 502
+    wait = response.headers.get("retry-after", "")
+    return UpstreamError(
+        status,
+        "upstream_failed",
+        f"what serves this version answered {response.status}{': ' if text else ''}{text}",
+        retry_after_s=float(wait) if wait.isascii() and wait.isdigit() else None,
+    )
+
+
+def _message(body: bytes) -> str:
+    """The provider's own words."""
+    try:
+        said: object = json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", errors="replace")[:ERROR_TEXT_MAX]
+    while isinstance(said, dict):
+        inner = cast("dict[str, object]", said)
+        said = inner.get("error") or inner.get("message") or inner.get("detail")
+    return str(said or "")[:ERROR_TEXT_MAX]
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,150 @@
+"""Where the provider has a language of its own (Bedrock's Converse), its adapter translates, in a thread a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Generator, Mapping
+from concurrent.futures import Executor
+from typing import cast
+
+from providers.errors import ChatError, OutcomeUnknownError, ProviderError, UnavailableError
+from providers.ports import Chat, ChatChunk
+from registry.gateway.asking import Ask
+from registry.gateway.backends import Backend
+from registry.gateway.counting import Tokens
+from registry.gateway.limits import Limits
+from registry.gateway.refusal import BrokenOffError, UpstreamError
+from registry.gateway.relay import Answer, HeaderList
+
+AHEAD_MAX = 64
+"""Pieces of one answer that a caller may be behind before the provider is read no further."""
+_BROKEN = 500
+_JSON = (b"content-type", b"application/json")
+_EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class TranslatingRelay:
+    """Behaves as `HttpRelay` does. A thread whose caller went away ends at the provider's next piece."""
+
+    def __init__(self, limits: Limits, threads: Executor) -> None:
+        self._limits = limits
+        self._threads = threads
+
+    async def __call__(self, backend: Backend, ask: Ask, extra: Mapping[str, str], answer: Answer) -> None:
+        del extra
+        assert backend.chat is not None
+        try:
+            if ask.parsed.get("stream"):
+                await self._stream(backend, backend.chat, ask, answer)
+            else:
+                await self._complete(backend, backend.chat, ask, answer)
+        except ChatError as error:
+            if answer.status or error.status >= _BROKEN:
+                raise _failed(error, begun=bool(answer.status)) from error
+            await _refuse(backend, error, answer)
+        except ProviderError as error:
+            raise _failed(error, begun=bool(answer.status)) from error
+
+    async def _complete(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
+        target, limit = backend.replica.target, self._limits.silence_s_max
+        said = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: chat.complete(target, ask.parsed, timeout_s=limit)
+        )
+        answer.tokens = _tokens(said)
+        body = json.dumps(said).encode()
+        await answer.start(200, [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers])
+        await answer.end(body)
+
+    async def _stream(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
+        pieces = _pieces(chat, backend, ask, self._limits.silence_s_max)
+        async with contextlib.aclosing(_Pump(pieces, self._threads)) as pump:
+            while (chunk := await pump.next()) is not None:
+                if not answer.status:
+                    await answer.start(200, [*_EVENTS, *backend.headers])
+                answer.tokens = _tokens(chunk) or answer.tokens
+                if chunk.get("choices") or ask.wants_usage:
+                    event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+                    answer.tail.feed(event)
+                    await answer.pass_on(event)
+            if not answer.status:
+                await answer.start(200, [*_EVENTS, *backend.headers])
+            await answer.end(b"data: [DONE]\n\n")
+
+
+class _Pump:
+    """Pulls an iterator that blocks, in a thread, a bounded number of pieces ahead of whoever takes them."""
+
+    def __init__(self, pieces: Generator[ChatChunk], threads: Executor) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[ChatChunk | BaseException | None] = asyncio.Queue(AHEAD_MAX)
+        self._stopped = threading.Event()
+        threads.submit(self._pull, pieces)
+
+    async def next(self) -> ChatChunk | None:
+        """None at the end. Raises what the iterator raised."""
+        piece = await self._queue.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    async def aclose(self) -> None:
+        self._stopped.set()
+        while not self._queue.empty():  # whoever waits to put one more may go on, and see that it is over
+            self._queue.get_nowait()
+
+    def _pull(self, pieces: Generator[ChatChunk]) -> None:
+        try:
+            for piece in pieces:
+                if self._stopped.is_set():
+                    break
+                self._put(piece)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the next piece
+            self._put(error)
+        else:
+            self._put(None)
+        finally:
+            pieces.close()
+
+    def _put(self, piece: ChatChunk | BaseException | None) -> None:
+        if not self._stopped.is_set():
+            asyncio.run_coroutine_threadsafe(self._queue.put(piece), self._loop).result()
+
+
+def _pieces(chat: Chat, backend: Backend, ask: Ask, limit_s: float) -> Generator[ChatChunk]:
+    """Closed, it ends the request."""
+    yield from chat.stream(backend.replica.target, ask.parsed, timeout_s=limit_s)
+
+
+async def _refuse(backend: Backend, error: ChatError, answer: Answer) -> None:
+    """The provider's own 4xx, in its own words."""
+    body = json.dumps(error.body if error.body is not None else {"error": {"message": error.message}}).encode()
+    headers: HeaderList = [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers]
+    await answer.start(error.status, headers)
+    await answer.end(body)
+
+
+def _failed(error: ProviderError, *, begun: bool) -> Exception:
+    if begun:
+        return BrokenOffError(error.message)
+    match error:
+        case ChatError():
+            status = error.status if error.status in {503, 504} else 502
+            return UpstreamError(status, "upstream_failed", f"what serves this version failed: {error.message}")
+        case UnavailableError():
+            return UpstreamError(503, "upstream_unavailable", error.message, retry_after_s=error.retry_after_s)
+        case OutcomeUnknownError() if "time" in error.message.lower():
+            return UpstreamError(504, "upstream_timeout", error.message, elsewhere=False)
+        case _:
+            return UpstreamError(502, "upstream_broken", error.message)
+
+
+def _tokens(said: ChatChunk) -> Tokens | None:
+    usage = said.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    counts = cast("dict[str, object]", usage)
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    return (prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
