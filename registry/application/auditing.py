@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from registry.application.focus import Focus, Row, month_of, serving_rows, training_row
 from registry.application.ports import Billed, BilledDay, Clock, DeploymentQuery, EventLog, Trained
 from registry.application.reading import AsOf, Reading, deployment_view, parse_as_of
 from registry.application.views import (
@@ -64,7 +65,8 @@ class Auditing:
             raise BadInputError(f"--from {from_.isoformat()} is after --to {end.isoformat()}", field="from")
         start, stop = from_ or EPOCH, min(end, now)
         entries = [_entry(one, now) for one in self._log.billed(from_=start, to=stop, at=at)]
-        training = [_training(one) for one in self._log.trained(from_=start, to=to or FOREVER, at=at)]
+        trained = self._log.trained(from_=start, to=to or FOREVER, at=at)
+        training = [_training(one) for one in trained if _is_ours(one)]
         totals = _sums([*_charged(entries), *_paid(training)])
         running = self._running(entries, stop, now, at)
         rates = _sums((one.currency, one.hourly_rate) for one in running)
@@ -84,6 +86,24 @@ class Auditing:
             foreign=tuple(self._foreign(at)),
             groups=tuple(self._groups(by, entries, training, start, stop, at)) if by else (),
         )
+
+    def focus(self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None) -> Focus:
+        """What `audit` shows, in the rows of FOCUS, month by month. Raises BadInputError."""
+        view = self.audit(from_=from_, to=to, as_of=as_of)
+        at = self._reading.position(as_of)
+        stop = min(view.to, self._now(as_of, at))
+        connections = {one.name: one for one in self._log.connections(at=at)}
+        rows: list[Row] = []
+        start = view.from_
+        while start < stop:
+            end = min(month_of(start)[1], stop)
+            for one in self._log.billed(from_=start, to=end, at=at):
+                rows += serving_rows(one, connections.get(one.deployment.connection))
+            start = end
+        for one in self._log.trained(from_=view.from_, to=to or FOREVER, at=at):
+            row = training_row(one, connections.get(one.connection))
+            rows += [] if row is None else [row]
+        return Focus(rows=rows, unpriced=view.unpriced)
 
     def _now(self, as_of: AsOf, at: int | None) -> datetime:
         """Of a position: when it was recorded, so that an answer about the past stays what it is."""
@@ -224,6 +244,11 @@ def _entry(billed: Billed, now: datetime) -> BilledDeploymentView:
         ),
         cost=ledger.total(one.cost for one in billed.charges),
     )
+
+
+def _is_ours(one: Trained) -> bool:
+    """Not a training by somebody's own code, of which nothing is known here."""
+    return (one.tokens, one.duration_s, one.price) != (None, None, None)
 
 
 def _training(one: Trained) -> TrainingCostView:

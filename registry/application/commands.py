@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 
 from providers.errors import ProviderError, RejectedError
@@ -23,10 +23,10 @@ from registry.application.ports import (
     TrainingData,
     VersionQuery,
 )
-from registry.application.prices import hourly_price
+from registry.application.prices import hourly_price, region_of, serving_sku, training_price, training_sku
 from registry.application.reading import Reading
 from registry.application.unit import Command, Decision, Door, Outcome, Unit
-from registry.domain import budget, deploying, sweeping, versions
+from registry.domain import budget, deploying, retirement, sweeping, versions
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
 from registry.domain.events import NewEvent
@@ -48,6 +48,8 @@ class FineTune:
     hyperparameters: Mapping[str, object] = field(default_factory=dict[str, object])
     code: Path | None = None
     activate: bool = False
+    force: bool = False
+    """Also of a base model that will be gone before it could be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Prepared:
     code: ev.DataRef | None
     request: TrainingRequest
     provider: Provider
+    retires_on: date | None
 
 
 class Commands:
@@ -117,7 +120,9 @@ class Commands:
                 code=prepared.code,
                 activate=command.activate,
             )
-            return versions.begin(model, payload, who), {"model": command.model, "version": number}
+            ref, teller = VersionRef(command.model, number), Who(actor=f"provider:{connection.name}")
+            told = retirement.announced(ref, command.base_model, prepared.retires_on, None, teller)
+            return [*versions.begin(model, payload, who), *told], {"model": command.model, "version": number}
 
         with self.limits.money:
             return _ref(self._door.run(Command(name="fine-tune", body=body, who=who, idempotency_key=key), decide))
@@ -148,7 +153,11 @@ class Commands:
         )
         with provider_errors():
             provider.training.validate(request)
-        return Prepared(checked=checked, code=code, request=request, provider=provider)
+            retires_on = provider.retires_on(command.base_model)
+            if retires_on is not None and not command.force:
+                duration_s = provider.training.estimate(request).duration_s
+                retirement.check_usable(command.base_model, retires_on, self._clock(), duration_s=duration_s)
+        return Prepared(checked=checked, code=code, request=request, provider=provider, retires_on=retires_on)
 
     def _check_training(self, model: str, prepared: Prepared) -> None:
         """Raises RefusedError where the month has no room for it."""
@@ -174,10 +183,20 @@ class Commands:
             found = provider.artifacts.get(artifact)
         if found is None:
             raise NotFoundError(f"connection {connection!r} has no artifact {artifact!r}")
-        return self._adopt(model, connection, found, base_model, who, key)
+        base = base_model or found.base_model
+        with provider_errors():
+            retires_on = provider.retires_on(base) if base is not None else None
+        return self._adopt(model, connection, found, base, retires_on, who, key)
 
     def _adopt(
-        self, model: str, connection: str, found: Artifact, base_model: str | None, who: Who, key: str | None
+        self,
+        model: str,
+        connection: str,
+        found: Artifact,
+        base_model: str | None,
+        retires_on: date | None,
+        who: Who,
+        key: str | None,
     ) -> VersionRef:
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             declared = self._connection(unit, connection)
@@ -188,10 +207,12 @@ class Commands:
                 version=number,
                 connection=connection,
                 provider=declared.provider,
-                base_model=base_model or found.base_model,
+                base_model=base_model,
                 artifact=ev.ArtifactRef(id=found.id, digest=found.digest),
             )
-            return versions.begin(state, payload, who), {"model": model, "version": number}
+            ref, teller = VersionRef(model, number), Who(actor=f"provider:{connection}")
+            told = retirement.announced(ref, base_model, retires_on, None, teller)
+            return [*versions.begin(state, payload, who), *told], {"model": model, "version": number}
 
         body = {"model": model, "connection": connection, "artifact": found.id, "base_model": base_model}
         return _ref(self._door.run(Command(name="import", body=body, who=who, idempotency_key=key), decide))
@@ -293,7 +314,7 @@ class Commands:
             )
         self.limits.check_space()
         _, spending = self.limits.spending(version.model, activating=version)
-        budget.check_deployment(policy, self.price(connection), spending)
+        budget.check_deployment(policy, self.price(connection, base_model=version.base_model), spending)
 
     def retire(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
@@ -380,7 +401,7 @@ class Commands:
             return [], {"deployment": existing.id}
         model = self._model(unit, version.model)
         self.limits.check_space()
-        price = self.price(connection)
+        price = self.price(connection, base_model=version.base_model)
         policy, spending = self.limits.spending(model.name, activating=version if purpose == "activation" else None)
         budget.check_deployment(policy, price, spending)
         events = deploying.request(version, mine, registry=self.registry_id(), price=price, purpose=purpose, who=who)
@@ -438,7 +459,7 @@ class Commands:
                 name=report.name,
                 provider_id=report.id,
                 endpoint=report.endpoint,
-                price=self.price(connection, report),
+                price=self.price(connection, report, version.base_model),
                 billed_from=since,
                 who=who,
             )
@@ -481,16 +502,32 @@ class Commands:
         assert state.registry is not None
         return state.registry
 
-    def price(self, connection: ConnectionState, report: DeploymentReport | None = None) -> ev.Price:
-        settings = connection.settings
-        units = settings.get("model_units", 1) if connection.provider == "bedrock" else 1
-        sku = report.sku if report and report.sku else settings.get("sku", settings.get("serving"))
+    def price(
+        self, connection: ConnectionState, report: DeploymentReport | None = None, base_model: str | None = None
+    ) -> ev.Price:
+        """What an hour of a deployment at a connection costs: of one that is there (`report`), or of a new one."""
+        sku, units = serving_sku(connection)
         return hourly_price(
             self._log.registry().prices,
             provider=connection.provider,
-            sku=str(sku) if sku else None,
-            units=report.hourly_units if report and report.hourly_units else Decimal(str(units)),
+            sku=report.sku if report and report.sku else sku,
+            units=report.hourly_units if report and report.hourly_units else units,
             now=self._clock(),
+            model=base_model,
+            region=region_of(connection),
+        )
+
+    def training_price(self, version: VersionState) -> ev.UnitPrice | None:
+        connection = self._log.connection(version.connection)
+        if connection is None:
+            return None
+        return training_price(
+            self._log.registry().prices,
+            provider=connection.provider,
+            sku=training_sku(connection),
+            now=self._clock(),
+            model=version.base_model,
+            region=region_of(connection),
         )
 
     def _run(

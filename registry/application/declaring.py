@@ -6,18 +6,25 @@ Repeatable; touches only what the file names.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from registry.application.ports import Clock, EventLog, Providers, VersionQuery
-from registry.application.prices import check_price
+from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers, VersionQuery
+from registry.application.prices import changed_price, check_price, hourly_price, region_of
 from registry.application.unit import Command, Door, Unit
 from registry.application.views import ChangeView, to_json
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError
 from registry.domain.events import Json, NewEvent
-from registry.domain.ids import check_name, connection_stream, model_stream, registry_stream
+from registry.domain.ids import (
+    VersionRef,
+    check_name,
+    connection_stream,
+    deployment_stream,
+    model_stream,
+    registry_stream,
+)
 from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import ConnectionState, RegistryState
 from registry.domain.versions import Who
@@ -175,6 +182,29 @@ class Declaring:
             changes.append(ChangeView(kind="same" if same else "change", subject="prices", detail=detail))
             if not same:
                 events.append(who.says(registry_stream(), ev.PricesChanged(prices=prices)))
+                events += self._repriced(unit, prices, who)
+        return events
+
+    def _repriced(self, unit: Unit, prices: Sequence[Json], who: Who) -> list[NewEvent]:
+        """What is billed now and costs something else from now on. What is past keeps the price it had."""
+        now = self._clock()
+        events: list[NewEvent] = []
+        for known in self._log.deployments(DeploymentQuery(live=True)):
+            one, connection = unit.deployment(known.id), self._log.connection(known.connection)
+            if one is None or connection is None:
+                continue
+            version = self._log.version(VersionRef(one.model, one.version)) if one.model else None
+            price = hourly_price(
+                prices,
+                provider=one.provider,
+                sku=one.sku,
+                units=one.units,
+                now=now,
+                model=version.base_model if version else None,
+                region=region_of(connection),
+            )
+            if changed_price(one, price, now):
+                events.append(who.says(deployment_stream(one.id), ev.DeploymentRepriced(price=price)))
         return events
 
 

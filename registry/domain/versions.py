@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 
 from registry.domain import events as ev
 from registry.domain.errors import RefusedError
 from registry.domain.events import DomainEvent, NewEvent
 from registry.domain.ids import VersionRef, check_name, model_stream, resource_name, version_stream
+from registry.domain.ledger import training_cost
 from registry.domain.policy import Policy
 from registry.domain.states import DeploymentState, ModelState, VersionState
 from statemachine import VERSION, IllegalMoveError, legal_moves, move
@@ -84,10 +84,10 @@ def begin(
 # Training
 
 
-def submit(version: VersionState, registry: str, who: Who) -> list[NewEvent]:
-    """The intent: durable before the provider is called."""
+def submit(version: VersionState, registry: str, who: Who, price: ev.UnitPrice | None = None) -> list[NewEvent]:
+    """The intent: durable before the provider is called, with the price of training as it is now."""
     name = resource_name(registry, ref_of(version), version.attempt)
-    payload = ev.TrainingSubmitted(attempt=version.attempt, name=name, token=name)
+    payload = ev.TrainingSubmitted(attempt=version.attempt, name=name, token=name, price=price)
     return [who.says(version_stream(ref_of(version)), payload)]
 
 
@@ -113,8 +113,6 @@ class Finished:
     metrics: dict[str, float] | None = None
     trained_tokens: int | None = None
     duration_s: float | None = None
-    cost: Decimal | None = None
-    currency: str | None = None
 
 
 def finished(version: VersionState, result: Finished, who: Who) -> list[NewEvent]:
@@ -126,14 +124,16 @@ def finished(version: VersionState, result: Finished, who: Who) -> list[NewEvent
         return [who.says(stream, ev.JobStopped(status=result.status, artifact=result.artifact))]
     if result.outcome == "succeeded" and result.artifact is not None:
         check_move(version, "finish")
+        price = version.training_price
         trained = ev.VersionTrained(
             artifact=result.artifact,
             job_status=result.status,
             metrics=result.metrics or {},
             trained_tokens=result.trained_tokens,
             duration_s=result.duration_s,
-            cost=result.cost,
-            currency=result.currency,
+            cost=training_cost(price, tokens=result.trained_tokens, duration_s=result.duration_s),
+            currency=price.currency if price else None,
+            price=price,
         )
         return [who.says(stream, trained)]
     check_move(version, "fail")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError
@@ -49,7 +48,11 @@ class JobSteps:
         """Intent first; then the create, once."""
         version = _version(step)
         registry = self._commands.registry_id()
-        self._append(ref_of(version), lambda now: versions.submit(now, registry, SCHEDULER) if _may_submit(now) else [])
+        price = self._commands.training_price(version)
+        self._append(
+            ref_of(version),
+            lambda now: versions.submit(now, registry, SCHEDULER, price) if _may_submit(now) else [],
+        )
         recorded = self._log.version(ref_of(version))
         if recorded is None or recorded.state != "queued":
             return None
@@ -124,17 +127,16 @@ class JobSteps:
 
     def _record(self, version: VersionState, report: JobReport) -> Done:
         who = _provider_who(version)
-        if report.outcome == "running" and report.status == version.job_status:
+        if report.outcome == "running" and _told(version, report):
             return Waiting(_progress(report))
         if report.outcome == "running":
             changed = ev.JobStatusChanged(status=report.status, estimated_finish_at=report.estimated_finish_at)
             stream = f"version:{ref_of(version)}"
             self._append(
                 ref_of(version),
-                lambda now: [] if now.job_status == report.status or now.job_final else [who.says(stream, changed)],
+                lambda now: [] if _told(now, report) or now.job_final else [who.says(stream, changed)],
             )
             return Waiting(_progress(report))
-        local = version.provider == "huggingface"
         result = versions.Finished(
             outcome=report.outcome,
             status=report.status,
@@ -143,8 +145,6 @@ class JobSteps:
             metrics=dict(report.metrics) or self._last_metrics(version),
             trained_tokens=report.trained_tokens,
             duration_s=report.duration_s,
-            cost=Decimal("0.00") if local else None,
-            currency="USD",
         )
         ref = ref_of(version)
 
@@ -277,3 +277,9 @@ def _progress(report: JobReport) -> str | None:
     if report.step is None:
         return report.status
     return f"{report.status}, step {report.step}" + (f" of {report.steps_total}" if report.steps_total else "")
+
+
+def _told(version: VersionState, report: JobReport) -> bool:
+    """Whether the log has this status, and an estimate of the end if there is one."""
+    known = version.job_estimated_finish_at is not None or report.estimated_finish_at is None
+    return version.job_status == report.status and known

@@ -90,7 +90,8 @@ def test_the_audit_is_grouped_by_what_is_asked(stage: Stage, by: str) -> None:
 
 
 def test_deployments_without_a_price_are_counted_as_unpriced(stage: Stage) -> None:
-    stage.registry.declaring.apply({"prices": []}, ANA, plan=False)
+    unlisted = {"cloud": {"provider": "azure-openai", "sku": "ProvisionedManaged"}}
+    stage.registry.declaring.apply({"connections": unlisted}, ANA, plan=False)
     stage.active()
     stage.clock.advance(hours=1)
     audit = stage.registry.auditing.audit(by="model")
@@ -102,7 +103,7 @@ def test_deployments_without_a_price_are_counted_as_unpriced(stage: Stage) -> No
 def test_this_machine_costs_nothing_and_says_how_long_it_trained(stage: Stage) -> None:
     stage.trained(connection="local")
     (training,) = stage.registry.auditing.audit().training
-    assert (training.quantity, training.unit, training.cost) == (Decimal(60), "device-second", Decimal("0.00"))
+    assert (training.quantity, training.unit, training.cost) == (Decimal("0.016666667"), "hour", 0)
 
 
 def test_an_audit_of_what_cannot_be_is_refused(stage: Stage) -> None:

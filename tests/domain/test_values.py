@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.application.prices import LOCAL, check_price, hourly_price
+from registry.application.prices import check_price, hourly_price
 from registry.domain import ids
 from registry.domain.apply import new_state
 from registry.domain.durations import duration
@@ -268,9 +268,10 @@ def test_the_newest_price_in_force_for_the_very_sku_comes_first() -> None:
 
 
 def test_no_price_is_unknown_and_never_zero_but_this_machine_costs_nothing() -> None:
-    unknown = hourly_price([], provider="azure-openai", sku=None, units=Decimal(1), now=NOW)
+    unknown = hourly_price([], provider="bedrock", sku="provisioned-throughput", units=Decimal(1), now=NOW)
     assert (unknown.hourly, unknown.source) == (None, "unknown")
-    assert hourly_price([], provider="huggingface", sku=None, units=Decimal(1), now=NOW) == LOCAL
+    here = hourly_price([], provider="huggingface", sku=None, units=Decimal(1), now=NOW)
+    assert (here.hourly, here.source) == (Decimal("0.00"), "runs on this machine")
 
 
 # Errors
