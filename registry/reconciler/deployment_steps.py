@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from providers.errors import (
     ChatError,
@@ -53,6 +54,9 @@ class DeploymentSteps:
         self._commands = commands
         self._looks = looks
         self._uses = uses
+        self._since = clock()
+        self._called: dict[str, datetime] = {}
+        """When this process first sent each create."""
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.REQUEST_DEPLOYMENT: self.request,
             Action.CREATE: self.create,
@@ -77,12 +81,15 @@ class DeploymentSteps:
     def create(self, step: Step) -> Done:
         """The create, once; asked again after a crash it is the same name and token."""
         deployment = _deployment(step)
-        called_at = self._clock()
+        called_at = self._first_called(deployment)
         try:
             report = self._provider(deployment).deployments.create(self._request(deployment))
         except UnauthorizedError:
             raise
         except RejectedError as refusal:
+            made = self._provider(deployment).deployments.get(deployment.name)
+            if made is not None:  # by an earlier create of this intent, whose answer nobody lived to record
+                return self._accept(deployment, made)
             message = refusal.message
             who = _provider_who(deployment)
             self._append(deployment.id, lambda now, _: deploying.failed(now, error=message, exists=False, who=who))
@@ -95,6 +102,15 @@ class DeploymentSteps:
             )
             raise
         return self._accept(deployment, report)
+
+    def _first_called(self, deployment: DeploymentState) -> datetime:
+        """Since when a create may have had its effect: an intent that is older than this process may have been sent by
+        one that died before it could record the answer.
+        """
+        assert deployment.requested_at is not None
+        if deployment.requested_at < self._since:
+            return deployment.requested_at
+        return self._called.setdefault(deployment.id, self._clock())
 
     def find(self, step: Step) -> Done:
         deployment = _deployment(step)
@@ -238,7 +254,16 @@ class DeploymentSteps:
         deployment = _deployment(step)
         if running := self._running(deployment):
             return Waiting(f"{running} requests run on it")
-        self._provider(deployment).deployments.delete(_name_at_provider(deployment))
+        door = self._provider(deployment).deployments
+        if billed_since(deployment) is None and self._may_have_been_made(deployment):
+            report = door.get(_name_at_provider(deployment))
+            if report is not None:
+                self._accept(deployment, report)
+            elif self._looks.miss(deployment.id, self._clock()).reads < self._reads(self._provider(deployment)):
+                return Waiting("not shown, and it may have been made")
+        door.delete(_name_at_provider(deployment))
+        # A read that missed it before says nothing about this deletion, nor until when it is billed.
+        self._looks.seen(deployment.id)
         self._append(deployment.id, lambda now, _: deploying.deletion_accepted(now, _provider_who(deployment)))
         return "accepted"
 
@@ -247,6 +272,10 @@ class DeploymentSteps:
         drained = asked_at is not None and self._clock() - asked_at >= DRAIN_MAX
         return 0 if drained else self._looks.in_flight(deployment.id)
 
+    def _may_have_been_made(self, deployment: DeploymentState) -> bool:
+        assert deployment.requested_at is not None
+        return deployment.id in self._called or deployment.requested_at < self._since
+
     def verify_deleted(self, step: Step) -> Done:
         """Deleted is what repeated reads do not show; one that comes back is deleted again."""
         deployment = _deployment(step)
@@ -254,6 +283,8 @@ class DeploymentSteps:
         report = provider.deployments.get(_name_at_provider(deployment))
         if report is not None:
             self._looks.seen(deployment.id)
+            if billed_since(deployment) is None:
+                self._accept(deployment, report)
             if report.outcome != "deleting":
                 provider.deployments.delete(_name_at_provider(deployment))
             return Waiting("still there")
