@@ -46,7 +46,7 @@ COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
     "/models/{model}/{version:int}/attach": (actions.attach, version.deployment),
     "/models/{model}/rollback": (actions.rollback, model.model),
     "/deployments/{id}/delete": (actions.undeploy, deployments.deployments),
-    "/fine-tune": (tuning.start, tuning.form),
+    "/fine-tune": (tuning.send, tuning.form),
 }
 """Address -> (what a POST does, the page that tells why it was refused)."""
 

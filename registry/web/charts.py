@@ -14,6 +14,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from registry.application.views import IntervalView, MetricView
+from registry.domain.ledger import Charge
 
 WIDTH, HEIGHT = 1000, 300
 """Of the box in which curves are drawn; it is stretched to the page's width."""
@@ -120,6 +121,9 @@ def _steps(first: int, last: int) -> tuple[str, ...]:
 # Money over time
 
 
+Span = IntervalView | Charge
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """In per cent of the row's width."""
@@ -130,17 +134,17 @@ class Bar:
     words: str
 
 
-def spans(intervals: Iterable[IntervalView], start: datetime, end: datetime) -> list[Bar]:
+def bars(spans: Iterable[Span], start: datetime, end: datetime) -> list[Bar]:
     """Billed intervals as bars over [start, end)."""
     whole = max((end - start).total_seconds(), 1.0)
-    bars: list[Bar] = []
-    for one in intervals:
+    drawn: list[Bar] = []
+    for one in spans:
         width = max((one.to - one.from_).total_seconds() / whole * 100, HAIR)
         x = min((one.from_ - start).total_seconds() / whole * 100, 100 - width)
         certainty = "billed" if one.known else "unknown, counted as billed"
         words = f"{one.from_:%Y-%m-%d %H:%M} to {one.to:%Y-%m-%d %H:%M}: {certainty}"
-        bars.append(Bar(x=round(x, 3), width=round(width, 3), known=one.known, words=words))
-    return bars
+        drawn.append(Bar(x=round(x, 3), width=round(width, 3), known=one.known, words=words))
+    return drawn
 
 
 def time_marks(start: datetime, end: datetime, count: int = 4) -> list[str]:

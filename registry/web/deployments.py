@@ -2,105 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
 from starlette.responses import Response
 
-from registry.application.reading import GROUPS
-from registry.application.views import AuditView, DeploymentView, VersionView
+from registry.application.views import AuditView, BilledDeploymentView, DeploymentView, SideBySideView
 from registry.domain.deploying import GONE
-from registry.domain.errors import BadInputError, TenureError
+from registry.domain.errors import BadInputError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef
-from registry.web.charts import Column, columns, days_between, spans, time_marks
-from registry.web.overview import rates
+from registry.web import serving
+from registry.web.charts import Bar, Column, bars, columns, days_between, time_marks
 from registry.web.page import Page, asked_time, written
 
-GONE_SHOWN = 30
+RECENTLY = timedelta(days=30)
+GONE_SHOWN = 50
 ROWS_SHOWN = 60
 """Of the billed intervals that are drawn, the dearest first; the downloads hold all."""
+TRAINING_SHOWN = 60
 DAYS_MAX = 62
 """More days than these are not drawn as columns, which would be too thin to see."""
+SHARES = ("model", "provider", "connection")
 
 
 def deployments(page: Page) -> Response:
+    """What the log says; and with `look`, what the providers show at this moment beside it."""
     page.principal.check("read")
-    reading = page.registry.reading
-    every = reading.deployments(as_of=page.as_of)
-    live = [one for one in every if one.state not in GONE]
-    audit = page.registry.auditing.audit(from_=page.now, to=page.now, as_of=page.as_of) if not page.past else None
+    live = serving.live(page)
+    looked = page.query("look") is not None and not page.past
+    shown = page.registry.comparing.side_by_side() if looked else []
+    audit = page.registry.auditing.audit(from_=page.now - RECENTLY, to=page.now, as_of=page.as_of)
+    ended = [one for one in audit.deployments if one.deployment.state in GONE]
+    ended.sort(key=lambda one: one.intervals[-1].to, reverse=True)
     return page.html(
         "deployments.html",
-        live=sorted(live, key=lambda one: (not one.billed, -(one.hourly_rate or Decimal(0)))),
-        gone=list(reversed([one for one in every if one.state in GONE]))[:GONE_SHOWN],
-        gone_total=len(every) - len(live),
-        rates=rates([one for one in every if one.billed]),
-        unknown=audit.unknown if audit else (),
-        foreign=audit.foreign if audit else (),
+        live=live,
+        gone=ended[:GONE_SHOWN],
+        gone_total=len(ended),
+        rates=serving.rates(one for one in live if one.billed),
+        unknown={str(one["deployment"]): str(one["why"]) for one in audit.unknown},
+        looked=looked,
+        provider={one.deployment.id: one for one in shown if one.deployment is not None},
+        strays=_strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign],
         against={one.id: _against(page, one) for one in live},
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """Something at a provider that the registry has no deployment for."""
+
+    name: str
+    connection: str
+    status: str
+    words: str
+    ours: bool
+
+
+def _strays(shown: Iterable[SideBySideView], audit: AuditView) -> list[Stray]:
+    known = {str(one["provider_id"]) for one in audit.foreign}
+    return [
+        Stray(
+            name=str(one.value("name") or one.value("provider_id")),
+            connection=str(one.value("connection")),
+            status=one.provider_status or "",
+            words=one.difference or "",
+            ours=str(one.value("provider_id")) not in known and "orphan" in (one.difference or ""),
+        )
+        for one in shown
+        if one.deployment is None
+    ]
+
+
+def _foreign(one: Json) -> Stray:
+    return Stray(
+        name=str(one["name"] or one["provider_id"]), connection=str(one["connection"]), status=str(one["status"]),
+        words="foreign: not provably ours, never touched", ours=False,
+    )  # fmt: skip
+
+
 def _against(page: Page, one: DeploymentView) -> str | None:
     """Why it cannot be deleted from here; None where it can."""
-    asked = page.against("develop", one.model)
+    asked = page.against("develop", one.model or None)
     if asked is not None:
         return asked
     if one.state == "deleting":
         return "it is being deleted"
-    version = _version(page, one)
-    serving = [other for other in (version.deployments if version else ()) if other != one.id]
-    if version is not None and version.state == "active" and one.state == "serving" and not serving:
-        return f"it serves {one.ref}, which is active"
+    if one.model and one.state == "serving":
+        version = page.registry.reading.version(VersionRef(one.model, one.version))
+        others = [other for other in serving.of_version(page, VersionRef(one.model, one.version)) if other.id != one.id]
+        if version.state == "active" and not any(other.state == "serving" for other in others):
+            return f"it serves {one.ref}, which is active"
     return None
 
 
-def _version(page: Page, one: DeploymentView) -> VersionView | None:
-    try:
-        return page.registry.reading.version(VersionRef(one.model, one.version), page.as_of)
-    except TenureError:
-        return None
+# What it has cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A deployment with its billed spans as bars."""
+
+    deployment: DeploymentView
+    cost: Decimal | None
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One model's, provider's or connection's part; `per_cent` of the largest."""
+
+    name: str
+    cost: Decimal
+    per_cent: float
+    unpriced: int
 
 
 def audit(page: Page) -> Response:
     page.principal.check("read")
-    start, end = period(page)
-    auditing = page.registry.auditing
-    by = {key: auditing.audit(from_=start, to=end, by=key, as_of=page.as_of) for key in GROUPS}
-    whole = by["day"]
-    start = whole.from_
-    rows = sorted(whole.deployments, key=lambda one: (one.cost is None, -(one.cost or Decimal(0))))[:ROWS_SHOWN]
+    asked, end = period(page)
+    found = page.registry.auditing.audit(from_=asked, to=end, by="day", as_of=page.as_of)
+    start = found.from_
+    currency = found.currency or max(found.totals, key=lambda one: found.totals[one])
+    days = _days(found, currency)
     return page.html(
         "audit.html",
-        audit=whole,
+        audit=found,
+        currency=currency,
         start=start,
         end=end,
-        serving=_sum([one.cost for one in whole.deployments]),
-        trained=_sum([one.cost for one in whole.training]),
-        rows=[(one, spans(one.intervals, start, end)) for one in rows],
+        serving=_sums((one.deployment.currency, one.cost) for one in found.deployments),
+        trained=_sums((one.currency, one.cost) for one in found.training),
+        rows=[_row(one, start, end) for one in _dearest(found.deployments)],
         axis=time_marks(start, end),
-        days=_days(whole),
-        top=max((_amount(one, "cost") for one in whole.groups), default=Decimal(0)),
-        shares=[(key, _shares(by[key].groups, key)) for key in ("model", "provider", "connection")],
+        days=columns(days, currency) if len(days) <= DAYS_MAX else [],
+        top=max((serving + training for _, serving, training in days), default=Decimal(0)),
+        shares=[(key, _shares(found, key, currency)) for key in SHARES],
         periods=_periods(page),
         span={"from": written(start), "to": written(end)},
+        training=found.training[-TRAINING_SHOWN:],
     )
 
 
-def _sum(costs: Sequence[Decimal | None]) -> Decimal:
-    return sum((one for one in costs if one is not None), Decimal(0))
+def _dearest(entries: Sequence[BilledDeploymentView]) -> list[BilledDeploymentView]:
+    return sorted(entries, key=lambda one: (one.cost is None, -(one.cost or Decimal(0))))[:ROWS_SHOWN]
 
 
-def period(page: Page) -> tuple[datetime | None, datetime]:
+def _row(one: BilledDeploymentView, start: datetime, end: datetime) -> Row:
+    return Row(deployment=one.deployment, cost=one.cost, bars=tuple(bars(one.intervals, start, end)))
+
+
+def _sums(amounts: Iterable[tuple[str, Decimal | None]]) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for currency, amount in amounts:
+        if amount is not None:
+            sums[currency] = sums.get(currency, Decimal(0)) + amount
+    return sums
+
+
+def period(page: Page) -> tuple[datetime, datetime]:
     """What the address asks for, at most until the time that is shown; by default this month."""
     given_from, given_to = asked_time(page.query("from")), asked_time(page.query("to"))
     end = min(datetime.fromisoformat(given_to), page.now) if given_to else page.now
-    if page.query("from") == "":
-        return None, end
-    start = datetime.fromisoformat(given_from) if given_from else _month(page.now)
+    start = datetime.fromisoformat(given_from) if given_from else _month(end)
     if start > end:
         raise BadInputError(f"from {written(start)} is after to {written(end)}", field="from")
     return start, end
@@ -122,19 +190,37 @@ def _periods(page: Page) -> list[tuple[str, str, str]]:
     ]
 
 
-def _days(audit: AuditView) -> list[Column]:
-    groups = [(str(one["day"]), _amount(one, "serving"), _amount(one, "training")) for one in audit.groups]
-    filled = days_between(groups)
-    return columns(filled, audit.currency) if len(filled) <= DAYS_MAX else []
+def _days(found: AuditView, currency: str) -> list[tuple[str, Decimal, Decimal]]:
+    """(day, serving, training), in one currency, with the days on which nothing was billed."""
+    return days_between(
+        [
+            (str(one["day"]), cast("Decimal", one["serving"]), cast("Decimal", one["training"]))
+            for one in found.groups
+            if one["currency"] == currency
+        ]
+    )
 
 
-def _shares(groups: Sequence[Json], key: str) -> list[tuple[str, Decimal, float, int]]:
-    """(name, cost, per cent of the largest, how many have no price), the dearest first."""
-    costs = [(str(one[key]), _amount(one, "cost"), int(str(one["unpriced"]))) for one in groups]
-    top = max((cost for _, cost, _ in costs), default=Decimal(0))
-    shares = [(name, cost, round(float(cost / top * 100), 2) if top else 0.0, none) for name, cost, none in costs]
-    return sorted(shares, key=lambda one: -one[1])
-
-
-def _amount(group: Json, key: str) -> Decimal:
-    return cast("Decimal", group[key])
+def _shares(found: AuditView, key: str, currency: str) -> list[Share]:
+    """The dearest first."""
+    parts = [
+        (str(getattr(one.deployment, key)) or "of no version", one.cost)
+        for one in found.deployments
+        if one.deployment.currency == currency
+    ]
+    parts += [
+        (one.version.rpartition("@")[0] if key == "model" else str(getattr(one, key)), one.cost)
+        for one in found.training
+        if one.currency == currency
+    ]
+    sums: dict[str, Decimal] = {}
+    unpriced: dict[str, int] = {}
+    for name, cost in parts:
+        sums[name] = sums.get(name, Decimal(0)) + (cost or Decimal(0))
+        unpriced[name] = unpriced.get(name, 0) + (cost is None)
+    top = max(sums.values(), default=Decimal(0))
+    shares = [
+        Share(name=name, cost=cost, per_cent=round(float(cost / top * 100), 2) if top else 0, unpriced=unpriced[name])
+        for name, cost in sums.items()
+    ]
+    return sorted(shares, key=lambda one: (-one.cost, one.name))

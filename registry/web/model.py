@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from starlette.responses import Response
 
 from registry.application.ports import VersionQuery
-from registry.application.views import StepView, VersionView
+from registry.application.views import VersionView
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
-from registry.domain.plan import Action
+from registry.web import serving
 from registry.web.charts import LossChart, loss_chart
 from registry.web.page import Page
 from registry.web.words import policy_sentences
@@ -35,7 +33,7 @@ def model(page: Page) -> Response:
     versions, cursor = reading.versions(query, page.as_of)
     chosen = _chosen(page, versions, view.active)
     active = reading.version(VersionRef.parse(view.active), page.as_of) if view.active else None
-    deployments = reading.deployments(model=name, billed=True, as_of=page.as_of)
+    deployments = serving.billed(page, name)
     return page.html(
         "model.html",
         model=view,
@@ -47,10 +45,9 @@ def model(page: Page) -> Response:
         chosen=chosen,
         chart=compared(page, name, chosen),
         policy=policy_sentences(view.policy),
-        plan=[] if page.past else policy_plan(page, name),
+        plan=[] if page.past else page.registry.reconciler.policy_plan(name),
         rollback=None if page.past else rollback(page, name),
-        billed=deployments,
-        hourly=sum((one.hourly_rate or Decimal(0) for one in deployments), Decimal(0)),
+        rates=serving.rates(deployments),
     )
 
 
@@ -73,16 +70,6 @@ def compared(page: Page, name: str, chosen: list[int]) -> LossChart | None:
         except TenureError:
             continue  # A number that no version has: somebody wrote the address by hand.
     return loss_chart(curves)
-
-
-def policy_plan(page: Page, name: str) -> list[StepView]:
-    """What the policy would do now for this model, and why."""
-    mine = {one.id for one in page.registry.reading.deployments(model=name)}
-    return [
-        step
-        for step in page.registry.reconciler.plan()
-        if step.action == Action.REQUEST_DELETION and step.subject in mine
-    ]
 
 
 def rollback(page: Page, name: str) -> VersionView | None:

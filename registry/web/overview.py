@@ -11,6 +11,7 @@ from starlette.responses import Response
 from registry.application.ports import VersionQuery
 from registry.application.reading import MOVING
 from registry.application.views import ConnectionView, DeploymentView, EventView, ModelView
+from registry.web import serving
 from registry.web.page import Page
 from registry.web.timeline import Entry, grouped
 
@@ -33,21 +34,11 @@ class Warning:
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Billed:
-    """What is billed at one moment, in one currency."""
-
-    currency: str
-    hourly: Decimal
-    unpriced: int
-    deployments: tuple[DeploymentView, ...]
-
-
 def overview(page: Page) -> Response:
     reading = page.registry.reading
     models = page.readable(reading.models(page.as_of))
     names = {one.model for one in models}
-    billed = [one for one in reading.deployments(billed=True, as_of=page.as_of) if one.model in names]
+    billed = [one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))]
     connections = reading.connections(page.as_of)
     query = VersionQuery(states=MOVING, order="newest", limit=MOVING_SHOWN)
     moving, more = reading.versions(query, page.as_of)
@@ -55,9 +46,9 @@ def overview(page: Page) -> Response:
         "overview.html",
         models=sorted(models, key=_interest)[:MODELS_SHOWN],
         models_total=len(models),
-        billed=sorted(billed, key=lambda one: -(one.hourly_rate or Decimal(0)))[:BILLED_SHOWN],
+        billed=billed[:BILLED_SHOWN],
         billed_total=len(billed),
-        rates=rates(billed),
+        rates=serving.rates(billed),
         moving=[one for one in moving if one.model in names],
         more_moving=more is not None,
         connections=connections,
@@ -68,22 +59,6 @@ def overview(page: Page) -> Response:
 
 def _interest(model: ModelView) -> tuple[bool, bool, str]:
     return not model.moving, model.active is None, model.model
-
-
-def rates(billed: Iterable[DeploymentView]) -> list[Billed]:
-    """By currency: amounts of two currencies are never added."""
-    by_currency: dict[str, list[DeploymentView]] = {}
-    for one in billed:
-        by_currency.setdefault(one.currency, []).append(one)
-    return [
-        Billed(
-            currency=currency,
-            hourly=sum((one.hourly_rate or Decimal(0) for one in some), Decimal(0)),
-            unpriced=sum(one.hourly_rate is None for one in some),
-            deployments=tuple(some),
-        )
-        for currency, some in sorted(by_currency.items())
-    ]
 
 
 def warnings(

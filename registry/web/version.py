@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from starlette.responses import Response
 
 from registry.application.access import Action
-from registry.application.views import AuditView, BilledDeploymentView, DeploymentView, TrainingCostView, VersionView
+from registry.application.ports import DeploymentQuery
+from registry.application.reading import deployment_view
+from registry.application.views import DeploymentView, VersionView
+from registry.domain import ledger
 from registry.domain.deploying import DEPLOYABLE, GONE
 from registry.domain.errors import TenureError
 from registry.domain.events import Price
 from registry.domain.ids import VersionRef
 from registry.domain.versions import COMMANDS
-from registry.web.charts import Bar, loss_chart, spans, time_marks
+from registry.web import serving
+from registry.web.charts import Bar, bars, loss_chart, time_marks
 from registry.web.page import Page
 from registry.web.timeline import grouped
 from registry.web.words import MOVE_WORDS, why_not
 
-TABS = ("timeline", "training", "deployment", "cost")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AXIS_MIN = timedelta(minutes=1)
+"""Shorter than this no time is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,7 @@ class Head:
     """What every tab of a version begins with."""
 
     version: VersionView
+    deployments: tuple[DeploymentView, ...]
     live: tuple[DeploymentView, ...]
     price: Price | None
     """Of an hour of a new deployment; None where this provider needs none."""
@@ -57,11 +64,12 @@ def head(page: Page) -> Head:
     ref = ref_in(page)
     version = reading.version(ref, page.as_of)
     model = reading.model(ref.model, page.as_of)
-    mine = [one for one in reading.deployments(model=ref.model, as_of=page.as_of) if one.version == ref.number]
+    mine = serving.of_version(page, ref)
     price = hourly(page, version)
     live = tuple(one for one in mine if one.state not in GONE)
     return Head(
         version=version,
+        deployments=tuple(mine),
         live=live,
         price=price,
         moves=tuple(_offers(page, version, live, price)),
@@ -130,14 +138,11 @@ def training(page: Page) -> Response:
 
 def deployment(page: Page) -> Response:
     top = head(page)
-    ref = ref_in(page)
-    every = page.registry.reading.deployments(model=ref.model, as_of=page.as_of)
-    mine = [one for one in every if one.version == ref.number]
     return page.html(
         "version_deployment.html",
         top=top,
         tab="deployment",
-        deployments=list(reversed(mine)),
+        deployments=list(reversed(top.deployments)),
         deploy=_deploy_offer(page, top),
         protected=_protected(top),
     )
@@ -165,36 +170,48 @@ def _protected(top: Head) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """`axis` labels the bars of `rows`, evenly spaced."""
+class Served:
+    """A deployment with its billed spans, as bars over the axis of all."""
 
-    total: Decimal
-    currency: str
-    unpriced: int
-    rows: tuple[tuple[BilledDeploymentView, tuple[Bar, ...]], ...]
-    training: tuple[TrainingCostView, ...]
-    axis: tuple[str, ...]
-
-
-def costs_of(audit: AuditView, ref: str) -> Costs:
-    """One version's share of an audit."""
-    entries = [one for one in audit.deployments if one.deployment.ref == ref]
-    trained = [one for one in audit.training if one.version == ref]
-    amounts = [one.cost for one in entries] + [one.cost for one in trained]
-    start = min((one.intervals[0].from_ for one in entries), default=audit.from_)
-    end = max((one.intervals[-1].to for one in entries), default=audit.to)
-    end = max(end, start + timedelta(minutes=1))
-    return Costs(
-        total=sum((one for one in amounts if one is not None), Decimal(0)),
-        currency=audit.currency,
-        unpriced=sum(one is None for one in amounts),
-        rows=tuple((one, tuple(spans(one.intervals, start, end))) for one in entries),
-        training=tuple(trained),
-        axis=tuple(time_marks(start, end)),
-    )
+    deployment: DeploymentView
+    cost: Decimal | None
+    bars: tuple[Bar, ...]
 
 
 def cost(page: Page) -> Response:
+    """What one version has cost: of its own deployments and training alone, however long the log is."""
     top = head(page)
-    audit = page.registry.auditing.audit(to=page.now, as_of=page.as_of)
-    return page.html("version_cost.html", top=top, tab="cost", costs=costs_of(audit, top.version.ref))
+    ref = ref_in(page)
+    log, now = page.registry.log, page.now
+    states = log.deployments(DeploymentQuery(model=ref.model, version=ref.number), at=page.at)
+    charged = [(one, ledger.charges(one, from_=EPOCH, to=now)) for one in states]
+    spans_of = [span for _, some in charged for span in some]
+    start = min((one.from_ for one in spans_of), default=now)
+    end = max([start + AXIS_MIN, *(one.to for one in spans_of)])
+    rows = [
+        Served(
+            deployment=deployment_view(one, now),
+            cost=ledger.total(span.cost for span in some),
+            bars=tuple(bars(some, start, end)),
+        )
+        for one, some in charged
+        if some
+    ]
+    state = page.registry.reading.version_state(ref, page.at)
+    sums: dict[str, Decimal] = {}
+    for currency, amount in [
+        *((row.deployment.currency, row.cost) for row in rows),
+        (state.training_currency or "USD", state.training_cost),
+    ]:
+        if amount is not None:
+            sums[currency] = sums.get(currency, Decimal(0)) + amount
+    return page.html(
+        "version_cost.html",
+        top=top,
+        tab="cost",
+        sums=sums,
+        unpriced=sum(row.cost is None for row in rows),
+        rows=rows,
+        axis=time_marks(start, end),
+        state=state,
+    )

@@ -117,7 +117,7 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
 """Event type -> a sentence from its data. A type that is not here is shown by its name."""
 
 _GOOD = {"version-activated", "deployment-serving", "version-trained", "connection-recovered", "version-approved"}
-_MONEY = {"deployment-accepted", "deployment-deleted", "deployment-attached"}
+_SPEND = {"deployment-accepted", "deployment-deleted", "deployment-attached"}
 _BAD_WORDS = ("failed", "lost", "abandoned", "unknown", "duplicate", "orphan")
 _ASKED = {"fine-tune-requested", "activation-requested", "deletion-requested", "deployment-deletion-requested"}
 
@@ -135,8 +135,8 @@ def sentence(event: EventView) -> str:
 def event_tone(type_: str) -> str:
     if any(word in type_ for word in _BAD_WORDS):
         return "bad"
-    if type_ in _MONEY:
-        return "money"
+    if type_ in _SPEND:
+        return "spend"
     if type_ in _GOOD:
         return "good"
     return "asked" if type_ in _ASKED else "plain"

@@ -132,6 +132,87 @@
     addEventListener("pageshow", () => { for (const one of document.querySelectorAll("button:disabled")) one.disabled = false; });
   }
 
+  // New fine-tune: a dropped file is sent and checked at once; the price is asked for without leaving the page.
+
+  function tuning() {
+    const form = document.querySelector("form[data-tune]");
+    if (!form) return;
+    for (const part of form.querySelectorAll("[data-upload]")) {
+      const chooser = part.querySelector("input[type=file]"), zone = part.querySelector(".drop");
+      chooser.addEventListener("change", () => { if (chooser.files.length) send(form, part, chooser.files[0]); });
+      for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
+      for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
+      zone.addEventListener("drop", (event) => {
+        event.preventDefault();
+        if (event.dataTransfer.files.length) send(form, part, event.dataTransfer.files[0]);
+      });
+    }
+    form.addEventListener("submit", (event) => {
+      if (event.submitter?.value !== "check") return;
+      event.preventDefault();
+      estimate(form);
+    });
+  }
+
+  function send(form, part, file) {
+    const found = part.querySelector(".found"), [id, name] = part.querySelectorAll("input[type=hidden]");
+    const query = new URLSearchParams({ name: file.name });
+    for (const column of ["prompt_column", "completion_column", "system_column"]) {
+      const value = form.elements[column].value.trim();
+      if (value) query.set(column, value);
+    }
+    const bar = document.createElement("progress");
+    bar.setAttribute("aria-label", `Sending ${file.name}`);
+    found.replaceChildren(bar);
+    id.value = "";
+    const request = new XMLHttpRequest();
+    request.open("POST", `/api/v1/datasets?${query}`);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.responseType = "json";
+    request.upload.onprogress = (event) => { if (event.lengthComputable) { bar.max = event.total; bar.value = event.loaded; } };
+    request.onerror = () => tell(found, file.name, ["The server cannot be reached."], "fault");
+    request.onload = () => {
+      const answer = request.response;
+      if (request.status >= 300) { tell(found, file.name, [answer?.detail ?? `Not taken (${request.status})`], "fault"); return; }
+      if (!answer.passed) { tell(found, file.name, answer.faults, "fault"); return; }
+      id.value = answer.id;
+      name.value = answer.name;
+      part.querySelector("input[type=file]").required = false;
+      tell(found, file.name, [`${answer.rows.toLocaleString("en")} rows, every check passed`], "", answer.warnings);
+    };
+    request.send(file);
+  }
+
+  function tell(found, name, lines, kind, warnings = []) {
+    const title = document.createElement("b"), list = document.createElement("ul");
+    title.textContent = name;
+    list.className = "checks";
+    for (const [words, type] of [...lines.map((one) => [one, kind]), ...warnings.map((one) => [one, "warn"])]) {
+      const line = document.createElement("li");
+      if (type) line.className = type;
+      line.textContent = words;
+      list.append(line);
+    }
+    found.replaceChildren(title, list);
+  }
+
+  async function estimate(form) {
+    const place = document.getElementById("estimate"), body = new FormData(form);
+    for (const input of form.querySelectorAll("input[type=file]")) body.delete(input.name);
+    body.set("intent", "check");
+    place.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(body), headers: { Accept: "text/html" } });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("estimate");
+      if (fresh) place.replaceChildren(...document.adoptNode(fresh).childNodes);
+      else place.textContent = `The server answered ${answer.status}.`;
+    } catch {
+      place.textContent = "The server cannot be reached.";
+    }
+    place.removeAttribute("aria-busy");
+    for (const button of form.querySelectorAll("button:disabled")) button.disabled = false;
+  }
+
   const address = new URL(location.href);
   if (address.searchParams.has("said")) {
     address.searchParams.delete("said");
@@ -140,6 +221,7 @@
   document.getElementById("problem")?.scrollIntoView({ block: "nearest" });
   if (!past) setInterval(tick, 5000);
   panels();
+  tuning();
   drawn();
   follow();
 })();

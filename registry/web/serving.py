@@ -1,0 +1,61 @@
+"""Deployments as the pages need them: few at a time, and up to the time that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from registry.application.ports import DeploymentQuery
+from registry.application.reading import deployment_view
+from registry.application.views import DeploymentView
+from registry.domain.ids import VersionRef
+from registry.domain.ledger import MICROSECOND
+from registry.web.page import Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What is billed at one moment, in one currency. `unpriced`: how many have no known price."""
+
+    currency: str
+    hourly: Decimal
+    unpriced: int
+    count: int
+
+
+def billed(page: Page, model: str | None = None) -> list[DeploymentView]:
+    """What is billed at the time that is shown, the dearest first."""
+    found = page.registry.log.billed(from_=page.now - MICROSECOND, to=page.now, at=page.at)
+    views = [deployment_view(one.deployment, page.now) for one in found]
+    mine = [one for one in views if one.billed and model in {None, one.model}]
+    return sorted(mine, key=lambda one: -(one.hourly_rate or Decimal(0)))
+
+
+def of_version(page: Page, ref: VersionRef) -> list[DeploymentView]:
+    """All that a version ever had, oldest request first."""
+    query = DeploymentQuery(model=ref.model, version=ref.number)
+    return [deployment_view(one, page.now) for one in page.registry.log.deployments(query, at=page.at)]
+
+
+def live(page: Page) -> list[DeploymentView]:
+    """Those not yet seen gone: what is billed first, the dearest first."""
+    found = page.registry.log.deployments(DeploymentQuery(live=True), at=page.at)
+    views = [deployment_view(one, page.now) for one in found]
+    return sorted(views, key=lambda one: (not one.billed, -(one.hourly_rate or Decimal(0))))
+
+
+def rates(deployments: Iterable[DeploymentView]) -> list[Rate]:
+    """By currency: amounts of two currencies are never added."""
+    by_currency: dict[str, list[DeploymentView]] = {}
+    for one in deployments:
+        by_currency.setdefault(one.currency, []).append(one)
+    return [
+        Rate(
+            currency=currency,
+            hourly=sum((one.hourly_rate or Decimal(0) for one in some), Decimal(0)),
+            unpriced=sum(one.hourly_rate is None for one in some),
+            count=len(some),
+        )
+        for currency, some in sorted(by_currency.items())
+    ]
