@@ -60,7 +60,7 @@ def compare(
     for report in shown:
         owner = by_id.get(report.id)
         namesake = by_name.get(report.name)
-        if owner is None and namesake is not None and namesake.provider_id is None:
+        if owner is None and namesake is not None and _answers_for(namesake, report):
             owner = namesake
         if owner is not None and not _same(owner, report):
             owner = None
@@ -87,6 +87,13 @@ def compare(
         present=tuple(present),
         missing=tuple(one for one in mine if one.state in SETTLED and one.id not in seen),
     )
+
+
+def _answers_for(namesake: DeploymentState, report: DeploymentReport) -> bool:
+    """Whether what is shown under a name of ours is that deployment, though its id is not the one that we know: names
+    are never reused, so one that is ours and was given up is a create or a delete that came through late.
+    """
+    return namesake.provider_id is None or (report.ours and namesake.state in GONE and not namesake.attached)
 
 
 def _same(owner: DeploymentState, report: DeploymentReport) -> bool:
