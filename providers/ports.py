@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
@@ -348,6 +348,10 @@ class Provider(Protocol):
 
     def base_models(self) -> Sequence[str]:
         """Names that `base_model` may be, as far as the provider tells; empty where it does not."""
+        ...
+
+    def retires_on(self, base_model: str) -> date | None:
+        """The day on which the provider takes a base model away, and what was tuned from it; None: it has not said."""
         ...
 
     def close(self) -> None: ...

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, TypeVar
 
 from providers.ports import (
@@ -105,6 +105,7 @@ class Cloud:
         """Whether deployments answer a chat."""
         self.reached: Callable[[ServingTarget], Upstream] | None = None
         """Where OpenAI's own requests are taken; None: nowhere, so that they have to be translated."""
+        self.retirements: dict[str, date] = {}
         self.duplicate_jobs = 0
         self.cancels_ignored = 0
         self.deletes_ignored = 0

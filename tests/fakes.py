@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class FakeProvider:
 
     def base_models(self) -> Sequence[str]:
         return ["base"]
+
+    def retires_on(self, base_model: str) -> date | None:
+        return self.cloud.retirements.get(base_model)
 
     def close(self) -> None:
         self.closed = True

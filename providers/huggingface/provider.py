@@ -59,6 +59,10 @@ class LocalProvider:
     def base_models(self) -> Sequence[str]:
         return base_models.base_models(self.settings.models)
 
+    def retires_on(self, base_model: str) -> None:
+        """What lies here stays."""
+        del base_model
+
     def close(self) -> None:
         """Jobs and servers go on."""
         self.chat.close()

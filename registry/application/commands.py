@@ -420,9 +420,7 @@ class Commands:
             others = self._log.deployments(DeploymentQuery(model=deployment.model, version=deployment.version))
             return deploying.undeploy(deployment, version, others, who), {}
 
-        command = Command(
-            name="undeploy", body={"id": known.id}, who=who, idempotency_key=key, expected=expected or {}
-        )
+        command = Command(name="undeploy", body={"id": known.id}, who=who, idempotency_key=key, expected=expected or {})
         self._door.run(command, decide)
         return known.id
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from registry.application.ports import LogTools, VersionQuery
 from registry.application.reading import Reading
-from registry.application.views import CheckView
+from registry.application.views import CheckView, ConnectionView
+from registry.domain import retirement
 from registry.domain.errors import TenureError
 
 FREE_BYTES_MIN = 1_000_000_000
@@ -19,6 +20,8 @@ def examine(
 ) -> list[CheckView]:
     checks = [_space(home), _chain(tools)]
     for connection in reading.connections():
+        if connection.error is not None:
+            checks.append(_stopped(connection))
         try:
             found = test_connection(connection.name)
         except TenureError as error:
@@ -27,7 +30,16 @@ def examine(
             CheckView(name=f"{connection.name}: {one.name}", passed=one.passed, detail=one.detail, remedy=one.remedy)
             for one in found
         ]
-    return [*checks, *_versions(reading), *_deployments(reading)]
+    return [*checks, *_versions(reading), *_deployments(reading), *_retirements(reading)]
+
+
+def _stopped(connection: ConnectionView) -> CheckView:
+    return CheckView(
+        name=f"{connection.name}: polling",
+        passed=False,
+        detail=f"stands still: {connection.error}",
+        remedy=f"it is tried again by itself; tenure connections test {connection.name} says what is missing",
+    )
 
 
 def _space(home: Path) -> CheckView:
@@ -61,6 +73,29 @@ def _versions(reading: Reading) -> list[CheckView]:
         )
         for one in failed
     ]
+
+
+def _retirements(reading: Reading) -> list[CheckView]:
+    """Versions that may be served and whose base model is taken away soon, or has been."""
+    versions, _ = reading.versions(VersionQuery(states=frozenset({"trained", "deploying", "active"})))
+    checks: list[CheckView] = []
+    now = reading.now()
+    for one in versions:
+        left = None if one.retires_on is None else retirement.days_left(one.retires_on, now)
+        if one.retires_on is None or left is None or left > retirement.WARNED_DAYS[-1]:
+            continue
+        when = f"in {left} days" if left > 0 else "that is now" if left == 0 else f"{-left} days ago"
+        urgent = "urgent: " if left <= retirement.WARNED_DAYS[0] else ""
+        checks.append(
+            CheckView(
+                name=f"retirement {one.ref}",
+                passed=False,
+                detail=f"{urgent}{one.ref} is {one.state}, and its provider takes {one.base_model} away on"
+                f" {one.retires_on.isoformat()}, {when}",
+                remedy=f"fine-tune {one.model} from another base model, and activate that version before",
+            )
+        )
+    return checks
 
 
 def _deployments(reading: Reading) -> list[CheckView]:

@@ -36,6 +36,9 @@ class Reading:
         self._log = log
         self._clock = clock
 
+    def now(self) -> datetime:
+        return self._clock()
+
     def position(self, as_of: AsOf) -> int | None:
         """Raises BadInputError for what is neither a position nor a time."""
         if as_of is None:

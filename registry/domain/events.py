@@ -383,7 +383,7 @@ class VersionApproved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetirementAnnounced:
-    """The provider has said when it takes the base model away, and with it what was tuned from it; None: not any more."""
+    """The provider has said when it takes the base model away, and what was tuned from it; None: not any more."""
 
     base_model: str
     retires_on: date | None

@@ -34,6 +34,7 @@ class Action(StrEnum):
     VERIFY_DELETED = "verify deletion of deployment"
     DELETE_ARTIFACT = "delete artifact"
     SWEEP = "compare with provider"
+    READ_RETIREMENTS = "read retirement dates"
     ADOPT = "adopt orphan"
     REQUEST_VERSION_DELETION = "request deletion of version"
     CHECK_BUDGET = "check monthly budget"

@@ -229,8 +229,11 @@ class Planning:
 
     def _sweeps(self) -> Iterable[Step]:
         for name in self._connections:
-            if self._needs_no_deployment(name) is False:
+            alone = self._needs_no_deployment(name)
+            if alone is False:
                 yield Step(action=Action.SWEEP, connection=name, why="what the provider has, against the log")
+            if alone is not None:
+                yield Step(action=Action.READ_RETIREMENTS, connection=name, why="when base models are taken away")
 
     def _needs_no_deployment(self, name: str) -> bool | None:
         """None where the connection cannot be opened."""

@@ -28,6 +28,7 @@ from registry.reconciler.lanes import Lanes
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
 from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
+from registry.reconciler.retiring import Retiring
 from registry.reconciler.sweeping import Sweeping, sentences
 from registry.reconciler.using import Uses
 
@@ -37,9 +38,10 @@ ROUNDS_MAX = 50
 """Plans in one pass; each does something that the next one builds on (submit, start, finish, deploy, switch …)."""
 SOON = timedelta(milliseconds=100)
 IDLE = timedelta(hours=1)
+DAILY = timedelta(days=1)
 WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
-QUIET = frozenset({Action.SWEEP, Action.CHECK_BUDGET})
+QUIET = frozenset({Action.SWEEP, Action.CHECK_BUDGET, Action.READ_RETIREMENTS})
 """Steps that look at something as a whole, at the pace of `sweep`; what finds nothing is not told."""
 LOOKS = QUIET | {Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED}
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
@@ -84,6 +86,7 @@ class Reconciler:
             **deployments.performers,
             **self._sweeping.performers,
             **policies.performers,
+            **Retiring(log=log, clock=clock, providers=providers, door=door).performers,
         }
         self._looking: dict[Action, Looking[Any]] = {
             Action.POLL_JOB: jobs.looking,
@@ -99,7 +102,7 @@ class Reconciler:
         for step in self._steps(sweep=sweep):
             if step.action == Action.SWEEP:
                 told += self._preview(step)
-            else:
+            elif step.action != Action.READ_RETIREMENTS:
                 told.append(_view(step, "planned" if self._due(step, now, paced=False) else "waiting"))
         return told
 
@@ -221,6 +224,8 @@ class Reconciler:
     def _pace(self, step: Step) -> timedelta:
         """How long until the next look: the provider's own pace where it has one, else the scheduler's."""
         settings = self._settings
+        if step.action == Action.READ_RETIREMENTS:
+            return DAILY
         if step.action in QUIET:
             return settings.sweep
         connection = self._log.connection(step.connection)
