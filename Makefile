@@ -56,7 +56,7 @@ format: setup ## let ruff put everything in order
 	$(BIN)/ruff check --fix $(CHECKED)
 
 .PHONY: serve
-serve: setup ## API, web page, gateway and scheduler (comes with a later release)
+serve: setup ## API, web pages, gateway and scheduler on http://127.0.0.1:8321 (honours TENURE_HOME)
 	$(BIN)/tenure serve
 
 .PHONY: bench

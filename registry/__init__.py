@@ -8,12 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.embedded import Tenure, connect, open  # noqa: A004 - the public name is `registry.open`
+    from registry.embedded import Tenure, open  # noqa: A004 - the public name is `registry.open`
+    from registry.remote import connect
 
 __all__ = ["Tenure", "connect", "open"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "connect":
+        from registry.remote import connect
+
+        return connect
     if name in __all__:
         from registry import embedded
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from registry.application.bills import ReconciliationView
 from registry.application.commands import FineTune, provider_errors
 from registry.application.declaring import read_toml
+from registry.application.focus import Focus
 from registry.application.ports import DataSource, VersionQuery
 from registry.application.reading import AsOf
 from registry.application.views import (
@@ -34,7 +36,7 @@ from registry.application.views import (
     VersionView,
 )
 from registry.composition import Registry, open_home
-from registry.domain.errors import BadInputError, RefusedError, TenureError
+from registry.domain.errors import RefusedError, TenureError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef, parse_ref
 from registry.domain.versions import Who
@@ -85,12 +87,6 @@ def open(  # noqa: A001 - the public name is `registry.open`
     return Tenure(open_home(path), actor=actor or default_actor(), background=background)
 
 
-def connect(url: str, token: str | None = None) -> Tenure:
-    """The same methods over HTTP. Comes with `tenure serve`."""
-    with_token = " with a token" if token else ""
-    raise BadInputError(f"cannot connect to {url}{with_token}: this release serves no HTTP yet; use registry.open()")
-
-
 @dataclass(frozen=True, slots=True)
 class Version:
     """A version as it was when it was last read; attributes are `VersionView`'s. `refresh()` reads it again."""
@@ -132,6 +128,9 @@ class NewVersion:
 
 class Tenure:
     """One open registry. Safe to use from several threads. Every command takes `reason` and `idempotency_key`."""
+
+    elsewhere = False
+    """Whether a server does the work, so that nothing has to be driven from here."""
 
     def __init__(self, registry: Registry, *, actor: str, background: bool) -> None:
         self._registry = registry
@@ -188,10 +187,11 @@ class Tenure:
         hyperparameters: Mapping[str, object] | None = None,
         code: Path | str | None = None,
         activate: bool = False,
+        force: bool = False,
         reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Version:
-        """Check everything, then queue a new version.
+        """Check everything, then queue a new version. `force`: also of a base model that its provider soon takes away.
 
         Raises BadInputError with every fault, RefusedError, NotFoundError.
         """
@@ -209,6 +209,7 @@ class Tenure:
             hyperparameters,
             code,
             activate,
+            force,
         )
         ref = self._registry.commands.fine_tune(command, self._who(reason), idempotency_key)
         return Version(self, self.version(ref))
@@ -229,6 +230,7 @@ class Tenure:
         hyperparameters: Mapping[str, object] | None = None,
         code: Path | str | None = None,
         activate: bool = False,
+        force: bool = False,
     ) -> EstimateView:
         """What training would take and cost; starts nothing and records nothing."""
         command = _fine_tune(
@@ -245,6 +247,7 @@ class Tenure:
             hyperparameters,
             code,
             activate,
+            force,
         )
         checked, estimate = self._registry.commands.estimate(command)
         return EstimateView(
@@ -481,6 +484,16 @@ class Tenure:
         """What was billed from one time to another, for which version, since when, on whose word."""
         return self._registry.auditing.audit(from_=from_, to=to, by=by, as_of=as_of)
 
+    def audit_focus(
+        self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None
+    ) -> Focus:
+        """The same in the rows of FOCUS 1.2; `.csv()` is the file."""
+        return self._registry.auditing.focus(from_=from_, to=to, as_of=as_of)
+
+    def audit_against(self, bill: Path | str) -> ReconciliationView:
+        """A provider's bill (CSV or Parquet) beside the ledger, for the time that it is of."""
+        return self._registry.auditing.reconcile(Path(bill).expanduser())
+
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
         return self._registry.reading.connections(as_of)
 
@@ -605,6 +618,7 @@ def _fine_tune(
     hyperparameters: Mapping[str, object] | None,
     code: Path | str | None,
     activate: bool,
+    force: bool,
 ) -> FineTune:
     return FineTune(
         model=model,
@@ -622,6 +636,7 @@ def _fine_tune(
         hyperparameters=dict(hyperparameters or {}),
         code=Path(code).expanduser() if code is not None else None,
         activate=activate,
+        force=force,
     )
 
 
@@ -629,4 +644,4 @@ def _ref(version: str | Version) -> VersionRef:
     return VersionRef.parse(str(version))
 
 
-__all__ = ["NewVersion", "RefusedError", "Tenure", "Version", "connect", "default_home", "open"]
+__all__ = ["NewVersion", "RefusedError", "Tenure", "Version", "default_home", "open"]

@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from registry import api
 from registry.composition import Registry, open_home
 from registry.domain.errors import BadInputError, TenureError
-from registry.remote import SERVER_FILE
+from registry.remote.finding import SERVER_FILE
 from registry.scheduler import Scheduler
 from registry.store.tokens import TokenFile
 from registry.transport import logs

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from registry.api.answers import Once
 from registry.api.audit import Audit
 from registry.api.connections import Connections
-from registry.api.datasets import Datasets, Uploads
+from registry.api.datasets import Datasets
 from registry.api.deployments import Deployments
 from registry.api.events import Events
 from registry.api.health import Health
@@ -19,6 +19,7 @@ from registry.api.schemas import components
 from registry.api.session import Session
 from registry.api.versions import Versions
 from registry.transport.services import Services
+from registry.transport.uploads import Uploads
 
 __all__ = ["document", "routes"]
 

@@ -81,8 +81,9 @@ class NewVersion(Body):
     system: Annotated[str, Field(max_length=100_000)] | None = None
     method: Annotated[str, Field(min_length=1, max_length=100)] = "supervised"
     hyperparameters: dict[str, Any] = Field(default_factory=dict[str, Any])
-    code: DatasetId | None = Field(default=None, description="A script that was uploaded with ?kind=code")
+    code: DatasetId | None = Field(default=None, description="A script that was uploaded with ?check=false")
     activate: bool = False
+    force: bool = Field(default=False, description="Also of a base model that its provider soon takes away")
     reason: Reason = None
 
     @model_validator(mode="after")

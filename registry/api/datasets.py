@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
@@ -30,7 +30,7 @@ DATASET: dict[str, Any] = {
         "name": {"type": "string"},
         "bytes": {"type": "integer"},
         "sha256": {"type": "string"},
-        "passed": {"type": ["boolean", "null"], "description": "null for code, which is not checked"},
+        "passed": {"type": ["boolean", "null"], "description": "null where no checks were asked for"},
         "rows": {"type": ["integer", "null"]},
         "tokens": {"type": ["integer", "null"]},
         "faults": {"type": "array", "items": {"type": "string"}},
@@ -85,7 +85,7 @@ class Datasets:
         request: Request,
         key: Key = None,
         name: Annotated[str | None, Query(description="Of a file that is the whole body", max_length=200)] = None,
-        kind: Annotated[Literal["data", "code"], Query(description="A script is kept, and not checked")] = "data",
+        checked: Annotated[bool, Query(alias="check", description="false: only keep it, as for a script")] = True,
         prompt_column: ColumnName = "prompt",
         completion_column: ColumnName = "completion",
         system_column: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
@@ -96,7 +96,7 @@ class Datasets:
         source = DataSource(train=path, prompt=prompt_column, completion=completion_column, system=system_column)
 
         def act(_: str | None) -> Response:
-            checks = {**_NO_CHECKS, "passed": None} if kind == "code" else self._checked(source)
+            checks = self._checked(source) if checked else {**_NO_CHECKS, "passed": None}
             document = {"id": dataset, "name": path.name, "bytes": size, "sha256": sha256, **checks}
             return JSONResponse(document, status_code=201)
 

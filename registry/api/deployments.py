@@ -32,11 +32,14 @@ class Deployments:
     def __init__(self, services: Services, once: Once) -> None:
         self._reading = services.registry.reading
         self._commands = services.registry.commands
+        self._comparing = services.registry.comparing
         self._once = once
 
     def add_to(self, router: APIRouter) -> None:
         add = router.add_api_route
         one = "/deployments/{id:path}"
+        beside = "/deployments/side-by-side"
+        add(beside, self.side_by_side, methods=["GET"], responses=documented(200, page("SideBySide")))
         add("/deployments", self.list, methods=["GET"], responses=documented(200, page("Deployment")))
         add(one, self.show, methods=["GET"], responses=documented(200, "Deployment", etag=True))
         add(one, self.delete, methods=["DELETE"], responses=documented((200, 202), "Deployment", etag=True))
@@ -53,14 +56,24 @@ class Deployments:
         """The deployments that you may see, oldest request first; those that are gone too."""
         principal = check_somewhere(request, "read")
         found = self._reading.deployments(billed=billed, model=model, as_of=as_of)
-        mine = [one for one in found if principal.may("read", one.model)]
+        mine = [one for one in found if principal.may("read", one.model or None)]
         return listing(*page_of(mine, attrgetter("id"), limit, cursor))
+
+    def side_by_side(
+        self,
+        request: Request,
+        billed: Annotated[bool | None, Query(description="Only those that may be billed now, or only others")] = None,
+        model: Annotated[str | None, Query(pattern=NAME)] = None,
+    ) -> JSONResponse:
+        """Deployments as the log has them beside what the providers show now, with the differences. Complete."""
+        check(request, "read", model)
+        return listing(self._comparing.side_by_side(billed=billed, model=model))
 
     def show(self, request: Request, id: DeploymentId, as_of: AsOf = None) -> JSONResponse:
         """One deployment, by the registry's id or the provider's name, id or ARN."""
         check_somewhere(request, "read")
         view = self._reading.deployment(id, as_of)
-        check(request, "read", view.model)
+        check(request, "read", view.model or None)
         return answer(view)
 
     def delete(
@@ -74,7 +87,7 @@ class Deployments:
         """Delete a deployment. 202: it counts as billed until it has been seen gone; watch it."""
         check_somewhere(request, "develop")
         known = self._reading.deployment(id)
-        check(request, "develop", known.model)
+        check(request, "develop", known.model or None)
         match = expected(if_match, deployment_stream(known.id))
 
         def act(inner: str | None) -> Response:

@@ -32,14 +32,15 @@ class Operations:
         self,
         request: Request,
         plan: Annotated[bool, Query(description="Only say what would be done")] = False,
+        sweep: Annotated[bool, Query(description="Also compare what each connection has with the log")] = True,
         key: Key = None,
     ) -> Response:
         """One full pass now: start, poll, deploy, probe, switch, delete. Answers when nothing is left to do at once."""
         check(request, "read" if plan else "develop")
         reconciler = self._registry.reconciler
         if plan:
-            return listing(reconciler.plan())
-        return self._once(request, key, "reconcile", lambda _: listing(reconciler.run()))
+            return listing(reconciler.plan(sweep=sweep))
+        return self._once(request, key, "reconcile", lambda _: listing(reconciler.run(sweep=sweep)))
 
     def doctor(self, request: Request) -> JSONResponse:
         """The home, the log's chain, every connection, what failed and what is billed for nothing."""

@@ -75,6 +75,12 @@ def components() -> dict[str, Schema]:
             },
         ]
     }
+    schemas["SideBySide"] = {
+        "type": "object",
+        "description": "A deployment's own keys, and two more; one that only the provider has has no id and no state",
+        "required": ["provider_status", "difference"],
+        "properties": {"provider_status": _type(str | None), "difference": _type(str | None)},
+    }
     schemas["Problem"] = PROBLEM
     schemas["Version"]["example"] = VERSION_EXAMPLE
     return schemas

@@ -26,7 +26,6 @@ from registry.api.answers import (
     page_of,
 )
 from registry.api.bodies import Attachment, Because, NewVersion
-from registry.api.datasets import Uploads
 from registry.api.schemas import page
 from registry.application.access import Action
 from registry.application.commands import FineTune
@@ -36,6 +35,7 @@ from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import VersionRef, version_stream
 from registry.domain.versions import Who
 from registry.transport.services import Services, check, who
+from registry.transport.uploads import Uploads
 
 _VERSION = "/models/{model}/versions/{number}"
 MOVES: Mapping[str, Action] = {"retire": "develop", "cancel": "develop", "retry": "develop", "approve": "approve"}
@@ -221,6 +221,7 @@ class Versions:
             hyperparameters=body.hyperparameters,
             code=self._path(body.code, "code"),
             activate=body.activate,
+            force=body.force,
         )
 
     def _path(self, id: str | None, field: str) -> Path | None:

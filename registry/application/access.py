@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -151,9 +152,45 @@ class Token:
         }
 
 
+ACTOR = re.compile(r"[a-z]{1,20}:[\w.@+-]{1,100}", re.ASCII)
+
+
+def check_actor(actor: str) -> str:
+    """The actor itself. Raises BadInputError for what events would not name so."""
+    if ACTOR.fullmatch(actor) is None:
+        raise BadInputError(f"{actor!r} is not an actor: write user:ana, or ci:release", field="actor")
+    return actor
+
+
 def mint(id: str, secret: bytes) -> str:
     """A token as its owner sees it, once: `tenure_<id>_<secret>`."""
     return f"{PREFIX}_{id}_{base64.urlsafe_b64encode(secret).decode().rstrip('=')}"
+
+
+def issue(
+    actor: str,
+    grants: frozenset[Grant],
+    *,
+    id: str,
+    secret: bytes,
+    now: datetime,
+    by: str,
+    expires_at: datetime | None = None,
+    rate_max: float | None = None,
+) -> tuple[Token, str]:
+    """A new token as it is kept, and as its owner sees it, once. Raises BadInputError."""
+    shown = mint(id, secret)
+    kept = Token(
+        id=id,
+        actor=check_actor(actor),
+        grants=grants,
+        digest=digest(shown.rpartition(f"{id}_")[2]),
+        created_at=now,
+        created_by=by,
+        expires_at=expires_at,
+        rate_max=rate_max,
+    )
+    return kept, shown
 
 
 def split(text: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, cast
 import typer
 from typer.core import TyperGroup
 
-from registry.cli import audit, chat, demo, deployments, reads, rehearse, setup, training, versions
+from registry.cli import audit, chat, demo, deployments, reads, rehearse, serve, setup, training, versions
 from registry.cli.log import log
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
@@ -24,6 +24,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "delete": versions.delete,
     },
     "Serve": {
+        "serve": serve.serve,
         "chat": chat.chat,
         "deploy": deployments.deploy,
         "undeploy": deployments.undeploy,
@@ -40,7 +41,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Look after": {"reconcile": setup.reconcile},
 }
-GROUPS: dict[str, list[typer.Typer]] = {"Look after": [setup.connections, setup.policy, log]}
+GROUPS: dict[str, list[typer.Typer]] = {"Look after": [setup.connections, setup.policy, log, serve.tokens]}
 
 
 class _Formatter(Protocol):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from registry.cli.running import StoppedError
+from registry.domain.errors import BadInputError
 
 if TYPE_CHECKING:
     from registry.application.views import StepView
@@ -24,17 +26,43 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
 
     `background=True` runs its scheduler too, for commands that stay.
     """
-    import registry
-
     try:
-        with _quiet_logging(), ctrl_c(), registry.open(background=background) as tenure:
+        with _quiet_logging(), ctrl_c(), _registry(background=background) as tenure:
             yield tenure
     except KeyboardInterrupt as exc:
         raise StoppedError(interrupted) from exc
 
 
+def _registry(*, background: bool) -> Tenure:
+    """The server that TENURE_URL names, or that has this home, by its `server.json`; else the home itself."""
+    import registry
+    from registry.embedded import default_actor, default_home
+    from registry.remote.finding import find_server
+
+    url = os.environ.get("TENURE_URL")
+    if url:
+        return registry.connect(url, os.environ.get("TENURE_TOKEN"), actor=default_actor())
+    found = find_server(default_home())
+    if found is not None:
+        token = os.environ.get("TENURE_TOKEN") or found.token
+        return registry.connect(found.url, token, actor=default_actor())
+    return registry.open(background=background)
+
+
+def serving(home: Path, actor: str, host: str, port: int, *, auth: bool, ready: Callable[[str], None]) -> None:
+    """Serve until a signal says to stop. Without the extra `server`, says how to install it."""
+    try:
+        from registry.server import Settings, main
+    except ImportError as exc:
+        raise BadInputError(f"the server is not installed ({exc})", hint="pip install 'tenure[server]'") from exc
+    settings = Settings(home=home, actor=actor, host=host, port=port, auth=auth)
+    main(settings, os.environ.get("TENURE_LOG", "INFO").upper(), ready)
+
+
 def settle(tenure: Tenure) -> Sequence[StepView]:
     """One pass of the reconciler, so that what can start at once does. A step that failed is noted and tried later."""
+    if tenure.elsewhere:
+        return []
     steps = tenure.reconcile(sweep=False)
     for step in steps:
         if step.outcome == "failed":

@@ -52,6 +52,9 @@ def fine_tune(
         Path | None, typer.Option("--code", metavar="FILE", help="Your own training script, run instead of ours.")
     ] = None,
     activate: Annotated[bool, typer.Option("--activate", help="Make it active when it is trained.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also of a base model that its provider is about to take away.")
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = None,
     estimate: Annotated[
@@ -82,6 +85,7 @@ def fine_tune(
         "hyperparameters": dict(parse_setting(one) for one in settings or ()),
         "code": code,
         "activate": activate,
+        "force": force,
     }
     if estimate:
         with opened() as tenure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 import time
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from registry.application.access import (
+    ACTOR,
     ANONYMOUS,
     NotAllowedError,
     NotSignedInError,
@@ -31,7 +31,6 @@ SESSIONS_MAX = 10_000
 FAILURES_MAX = 10
 FAILURES_WINDOW_S = 60.0
 ADDRESSES_MAX = 10_000
-_ACTOR = re.compile(r"[a-z]{1,20}:[\w.@+-]{1,100}", re.ASCII)
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -173,7 +172,7 @@ class Gate:
 def _named(headers: Mapping[str, str]) -> str | None:
     """Whoever has full rights here may say for whom they act, as `TENURE_ACTOR` does without a server."""
     name = headers.get("tenure-actor", "")
-    return name if _ACTOR.fullmatch(name) else None
+    return name if ACTOR.fullmatch(name) else None
 
 
 def check_origin(method: str, headers: Mapping[str, str]) -> None:

@@ -301,11 +301,6 @@ def test_the_home_and_the_actor_are_taken_from_the_environment(monkeypatch: pyte
     assert embedded.default_actor() == f"user:{os.getuid()}"
 
 
-def test_connecting_elsewhere_says_that_this_release_cannot() -> None:
-    with pytest.raises(BadInputError, match=r"use registry.open\(\)"):
-        registry.connect("https://tenure.example.org", token="t")
-
-
 def test_the_package_has_its_public_names_and_no_others() -> None:
     assert registry.Tenure is Tenure
     with pytest.raises(AttributeError, match="no attribute 'close'"):

@@ -1,0 +1,363 @@
+"""The methods of `Tenure`, each as its request."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from registry.application.declaring import read_toml
+from registry.application.reading import AsOf
+from registry.application.views import (
+    AuditView,
+    ChangeView,
+    CheckView,
+    ConnectionView,
+    DeploymentView,
+    EstimateView,
+    EventView,
+    MetricView,
+    ModelView,
+    SideBySideView,
+    StepView,
+    VersionView,
+    iso,
+)
+from registry.domain.errors import BadInputError, RefusedError, TenureError
+from registry.domain.ids import VersionRef, check_name, parse_ref
+from registry.embedded import GONE, NewVersion, Tenure, Version
+from registry.remote.http import Http
+from registry.remote.log import RemoteLog
+from registry.remote.parse import parse
+
+POLL_S = 0.4
+"""How often a wait looks, in seconds."""
+CLEAN_UP_S_MAX = 120.0
+ACTIVATED = frozenset({"active", "trained", "retired", "deleted"})
+JsonObject = dict[str, Any]
+
+
+def connect(url: str, token: str | None = None, *, actor: str | None = None) -> Remote:
+    """A registry that a server owns, with the methods of `registry.open()`. Asks nothing yet.
+
+    `actor`: for whom you act, where you have full rights anyway. Raises BadInputError for what is no address.
+    """
+    return Remote(Http(url, token, actor))
+
+
+class Remote(Tenure):
+    """Work goes on in the server, whatever becomes of this process."""
+
+    elsewhere = True
+
+    def __init__(self, http: Http) -> None:  # pyright: ignore[reportMissingSuperCall] - there is no registry here
+        self._http = http
+
+    @property
+    def home(self) -> Path:
+        raise BadInputError(f"the home of {self._http.url} is elsewhere")
+
+    @property
+    def log(self) -> RemoteLog:
+        """verify, rebuild, export; import and backup are done where the server is stopped."""
+        return RemoteLog(self._http)
+
+    def close(self) -> None:
+        self._http.close()
+
+    # Training
+
+    def fine_tune(self, model: str, **wanted: Any) -> Version:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride] - the same arguments, handed on
+        key, reason = wanted.pop("idempotency_key", None), wanted.pop("reason", None)
+        body = {**self._wanted(wanted), "reason": reason}
+        found = self._http.post(f"{_model(model)}/versions", body, key=key)
+        return Version(self, parse(VersionView, found))
+
+    def estimate(self, model: str, **wanted: Any) -> EstimateView:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride] - the same arguments, handed on
+        found = self._http.post(f"{_model(model)}/versions", self._wanted(wanted), estimate=True)
+        return parse(EstimateView, found)
+
+    def _wanted(self, wanted: JsonObject) -> JsonObject:
+        """The body of a fine-tune; its files are sent first."""
+        body = {name: value for name, value in wanted.items() if value is not None}
+        body["hyperparameters"] = dict(body.get("hyperparameters", {}))
+        for name in ("train", "validation", "code"):
+            if name in body:
+                body[name] = self._http.upload(Path(body[name]).expanduser(), name)
+        return body
+
+    def import_version(
+        self,
+        model: str,
+        *,
+        connection: str,
+        artifact: str,
+        base_model: str | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Version:
+        body = {"connection": connection, "artifact": {"id": artifact}, "base_model": base_model, "reason": reason}
+        return Version(
+            self, parse(VersionView, self._http.post(f"{_model(model)}/versions", body, key=idempotency_key))
+        )
+
+    def importable(self, connection: str) -> list[Mapping[str, object]]:
+        return list(self._http.pages(f"{_connection(connection)}/artifacts"))
+
+    @contextmanager
+    def new_version(self, model: str, **_: object) -> Generator[NewVersion]:  # pyright: ignore[reportIncompatibleMethodOverride] - refused, whatever is given
+        """Refused: what is trained here lies in a folder that the server does not see."""
+        raise RefusedError(
+            f"a version of {model} that you train yourself is left in a folder; {self._http.url} sees none of yours",
+            hint="use registry.open() where the server is stopped, or import the model from a folder that it sees",
+        )
+        yield  # pragma: no cover - makes it a generator
+
+    # Moves
+
+    def _move(self, version: str | Version, move: str, reason: str | None, key: str | None) -> VersionView:
+        return parse(VersionView, self._http.post(f"{_version(version)}/{move}", {"reason": reason}, key=key))
+
+    def activate(
+        self,
+        version: str | Version,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,  # noqa: ARG002 - asking again is success anyway
+    ) -> Version:
+        ref = VersionRef.parse(str(version))
+        found = self._http.put(f"{_model(ref.model)}/active", {"version": ref.number, "reason": reason})
+        return Version(self, parse(VersionView, found), ACTIVATED)
+
+    def retire(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Version:
+        return Version(self, self._move(version, "retire", reason, idempotency_key))
+
+    def cancel(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Version:
+        return Version(self, self._move(version, "cancel", reason, idempotency_key), frozenset({"cancelled"}))
+
+    def retry(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Version:
+        return Version(self, self._move(version, "retry", reason, idempotency_key))
+
+    def approve(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Version:
+        return Version(self, self._move(version, "approve", reason, idempotency_key))
+
+    def delete(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Version:
+        found = self._http.delete(_version(version), key=idempotency_key, reason=reason)
+        return Version(self, parse(VersionView, found), GONE)
+
+    # Deployments
+
+    def deploy(
+        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> DeploymentView:
+        found = self._http.post(f"{_version(version)}/deploy", {"reason": reason}, key=idempotency_key)
+        return parse(DeploymentView, found)
+
+    def undeploy(
+        self, deployment: str, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> DeploymentView:
+        found = self._http.delete(_deployment(deployment), key=idempotency_key, reason=reason)
+        return parse(DeploymentView, found)
+
+    def attach(
+        self,
+        version: str | Version,
+        deployment: str,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> DeploymentView:
+        body = {"deployment": deployment, "reason": reason}
+        return parse(DeploymentView, self._http.post(f"{_version(version)}/attach", body, key=idempotency_key))
+
+    # Declarations
+
+    def apply(self, source: Path | str | Mapping[str, object], *, plan: bool = False) -> list[ChangeView]:
+        document = source if isinstance(source, Mapping) else read_toml(Path(source))
+        answer = self._http.post("/apply", document, plan=plan)
+        return [parse(ChangeView, one) for one in answer["items"]]
+
+    def declare_connection(self, name: str, settings: Mapping[str, object]) -> ConnectionView:
+        return parse(ConnectionView, self._http.post("/connections", {**settings, "name": name}))
+
+    def remove_connection(self, name: str) -> None:
+        self._http.delete(_connection(name))
+
+    def set_policy(self, model: str, policy: Mapping[str, object]) -> Mapping[str, object]:
+        return self._http.put(f"{_model(model)}/policy", dict(policy))
+
+    def policy(self, model: str) -> Mapping[str, object]:
+        return self._http.get(f"{_model(model)}/policy")
+
+    def policy_plan(self, model: str) -> list[StepView]:
+        return [parse(StepView, one) for one in self._http.pages(f"{_model(model)}/policy/plan")]
+
+    # Questions
+
+    def models(self, *, as_of: AsOf = None) -> list[ModelView]:
+        return [parse(ModelView, one) for one in self._http.pages("/models", as_of=_time(as_of))]
+
+    def versions(
+        self, model: str, *, states: Sequence[str] = (), limit: int | None = None, as_of: AsOf = None
+    ) -> list[VersionView]:
+        found = self._http.pages(f"{_model(model)}/versions", state=list(states) or None, as_of=_time(as_of))
+        return (
+            [parse(VersionView, one) for _, one in zip(range(limit), found, strict=False)]
+            if limit
+            else [parse(VersionView, one) for one in found]
+        )
+
+    def version(self, ref: str | VersionRef, *, as_of: AsOf = None) -> VersionView:
+        return parse(VersionView, self._http.get(_version(str(ref)), as_of=_time(as_of)))
+
+    def show(self, ref: str, *, as_of: AsOf = None) -> ModelView | VersionView:
+        model, number = parse_ref(ref)
+        if number is not None:
+            return self.version(ref, as_of=as_of)
+        return parse(ModelView, self._http.get(_model(model), as_of=_time(as_of)))
+
+    def history(self, ref: str | Version, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
+        model, number = parse_ref(str(ref))
+        path = _model(model) if number is None else _version(str(ref))
+        return [parse(EventView, one) for one in self._http.pages(f"{path}/events", as_of=_time(as_of), after=after)]
+
+    def events(self, *, after: int = 0, limit: int | None = None) -> list[EventView]:
+        found = self._http.pages("/events", after=after)
+        return (
+            [parse(EventView, one) for _, one in zip(range(limit), found, strict=False)]
+            if limit is not None
+            else [parse(EventView, one) for one in found]
+        )
+
+    def follow(self, ref: str | None = None, *, after: int = 0, timeout_s: float | None = None) -> Iterator[EventView]:
+        """As `Tenure.follow`; a connection that breaks is made again where it ended."""
+        if ref is not None:
+            self.show(ref)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            new = self.history(ref, after=after) if ref is not None else self.events(after=after)
+            for event in new:
+                yield event
+                after = event.position
+                deadline = None if timeout_s is None else time.monotonic() + timeout_s
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            self._drive(None, "")
+
+    def metrics(self, ref: str | Version) -> list[MetricView]:
+        return [parse(MetricView, one) for one in self._http.pages(f"{_version(ref)}/metrics")]
+
+    def deployments(
+        self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None
+    ) -> list[DeploymentView]:
+        found = self._http.pages("/deployments", billed=billed, model=model, as_of=_time(as_of))
+        return [parse(DeploymentView, one) for one in found]
+
+    def side_by_side(self, *, billed: bool | None = None, model: str | None = None) -> list[SideBySideView]:
+        answer = self._http.get("/deployments/side-by-side", billed=billed, model=model)
+        return [parse(SideBySideView, one) for one in answer["items"]]
+
+    def deployment(self, id: str, *, as_of: AsOf = None) -> DeploymentView:
+        return parse(DeploymentView, self._http.get(_deployment(id), as_of=_time(as_of)))
+
+    def audit(
+        self,
+        *,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        by: str | None = None,
+        as_of: AsOf = None,
+    ) -> AuditView:
+        query = {"from_": _time(from_), "to": _time(to), "as_of": _time(as_of)}
+        if by is None:
+            return parse(AuditView, self._http.get("/audit/deployments", **query))
+        return parse(AuditView, self._http.get("/audit/costs", by=by, **query))
+
+    def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
+        return [parse(ConnectionView, one) for one in self._http.pages("/connections", as_of=_time(as_of))]
+
+    def test_connection(self, name: str) -> list[CheckView]:
+        return [parse(CheckView, one) for one in self._http.post(f"{_connection(name)}/test", None)["items"]]
+
+    def doctor(self) -> list[CheckView]:
+        """What the server's doctor says, behind the fact that there is one."""
+        here = CheckView(name="server", passed=True, detail=f"answers at {self._http.url}")
+        return [here, *(parse(CheckView, one) for one in self._http.get("/doctor")["items"])]
+
+    # Work
+
+    def reconcile(self, *, plan: bool = False, sweep: bool = True) -> list[StepView]:
+        answer = self._http.post("/reconcile", None, plan=plan, sweep=sweep)
+        return [parse(StepView, one) for one in answer["items"]]
+
+    def _drive(self, deadline: float | None, what: str) -> None:
+        """The server does the work: only wait a moment."""
+        if deadline is not None and time.monotonic() > deadline:
+            if what:
+                raise TenureError(what, hint="it goes on; ask again later")
+            return
+        time.sleep(POLL_S)
+
+    def _clean_up(self, model: str, deadline: float | None) -> None:
+        limit = min(deadline or float("inf"), time.monotonic() + CLEAN_UP_S_MAX)
+        while time.monotonic() < limit:
+            leaving = {"deleting", "failed"}
+            if not any(one.state in leaving for one in self.deployments(model=model)):
+                return
+            self._drive(limit, "")
+
+    def chat(self, ref: str, messages: Sequence[Mapping[str, object]], **options: object) -> Iterator[str]:
+        body = {**options, "model": ref, "messages": [dict(one) for one in messages], "stream": True}
+        return self._pieces(body)
+
+    def _pieces(self, body: Mapping[str, object]) -> Iterator[str]:
+        with self._http.lines("POST", "/v1/chat/completions", body=body) as lines:
+            for line in lines:
+                data = line.removeprefix("data:").strip()
+                if not line.startswith("data:") or data == "[DONE]":
+                    continue
+                chunk: JsonObject = json.loads(data)
+                choices: list[JsonObject] = chunk.get("choices") or []
+                for choice in choices:
+                    delta: JsonObject = choice.get("delta") or {}
+                    text: str | None = delta.get("content")
+                    if text:
+                        yield text
+
+
+def _model(model: str) -> str:
+    return f"/models/{check_name(model, 'model')}"
+
+
+def _version(version: str | Version) -> str:
+    ref = VersionRef.parse(str(version))
+    return f"/models/{ref.model}/versions/{ref.number}"
+
+
+def _deployment(id: str) -> str:
+    return f"/deployments/{quote(id, safe='')}"
+
+
+def _connection(name: str) -> str:
+    return f"/connections/{check_name(name, 'connection')}"
+
+
+def _time(time: AsOf) -> str | None:
+    if isinstance(time, datetime):
+        return iso(time)
+    return None if time is None else str(time)

@@ -1,0 +1,182 @@
+"""One connection to a server: requests, pages, streams, and problems turned back into the errors that they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+
+from registry.application.access import NotAllowedError, NotSignedInError
+from registry.domain.errors import (
+    BadInputError,
+    ConflictError,
+    IdempotencyConflictError,
+    NotFoundError,
+    RefusedError,
+    TenureError,
+    UnavailableError,
+)
+
+ANSWER_S_MAX = 600.0
+"""How long one answer may take: a pass of the reconciler or the check of a large file does, in seconds."""
+CONNECT_S_MAX = 10.0
+TRIES = 3
+AGAIN_S = 0.5
+PAGE = 1_000
+
+Json = dict[str, Any]
+_API = "/api/v1"
+
+
+class Http:
+    """Safe to use from several threads. Every POST has a key, so that one whose answer was lost is sent again."""
+
+    def __init__(self, url: str, token: str | None, actor: str | None) -> None:
+        headers = {"User-Agent": "tenure"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if actor:
+            headers["Tenure-Actor"] = actor
+        self.url = url.rstrip("/")
+        try:
+            self._client = httpx2.Client(
+                base_url=self.url, headers=headers, timeout=httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
+            )
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise BadInputError(f"{url!r} is not an address: {error}", field="TENURE_URL") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
+        return self._answer("GET", path, query).json()
+
+    def post(self, path: str, body: object, *, key: str | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
+        return self._answer("POST", path, query, body, key or os.urandom(16).hex()).json()
+
+    def put(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        return self._answer("PUT", path, {}, body).json()
+
+    def delete(self, path: str, *, key: str | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
+        answer = self._answer("DELETE", path, query, key=key or os.urandom(16).hex())
+        return answer.json() if answer.content else None
+
+    def pages(self, path: str, **query: object) -> Iterator[Json]:
+        """The items of every page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, limit=PAGE, cursor=cursor, **query)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def upload(self, path: Path, field: str) -> str:
+        """The id of a file that the server has now. Streamed; checked where it is used."""
+        try:
+            with path.open("rb") as file:
+                url = f"{_API}/datasets"
+                answer = self._send(
+                    lambda: self._client.post(
+                        url, params={"name": path.name, "check": "false"}, content=iter(lambda: file.read(1 << 20), b"")
+                    )
+                )
+        except OSError as error:
+            raise BadInputError(f"{path}: {error.strerror}", field=field) from error
+        return str(_checked(answer).json()["id"])
+
+    @contextmanager
+    def lines(
+        self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Generator[Iterator[str]]:
+        """The lines of an answer as they come."""
+        with _unavailable(self.url), self._client.stream(method, path, json=body, headers=headers) as answer:
+            if answer.is_error:
+                answer.read()
+            _checked(answer)
+            yield answer.iter_lines()
+
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, object], body: object = None, key: str | None = None
+    ) -> httpx2.Response:
+        given: dict[str, Any] = {name.rstrip("_"): value for name, value in query.items() if value is not None}
+        headers = {"Idempotency-Key": key} if key else {}
+        content = None if body is None else json.dumps(body, default=str).encode()
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        return _checked(
+            self._send(
+                lambda: self._client.request(method, f"{_API}{path}", params=given, content=content, headers=headers),
+                tries=TRIES,
+            )
+        )
+
+    def _send(self, ask: Callable[[], httpx2.Response], tries: int = 1) -> httpx2.Response:
+        """Sent again when the connection broke: reads and PUTs may be repeated, POST and DELETE have a key."""
+        for _ in range(tries - 1):
+            try:
+                return ask()
+            except httpx2.ConnectError:
+                break
+            except httpx2.TransportError:
+                time.sleep(AGAIN_S)
+        with _unavailable(self.url):
+            return ask()
+
+
+@contextmanager
+def _unavailable(url: str) -> Generator[None]:
+    try:
+        yield
+    except httpx2.ConnectError as error:
+        hint = "start one there: tenure serve; or unset TENURE_URL"
+        raise UnavailableError(f"no server answers at {url}: {error}", hint=hint) from error
+    except httpx2.TransportError as error:
+        raise UnavailableError(f"the connection to {url} broke: {error!r}", hint="try again") from error
+
+
+def _checked(answer: httpx2.Response) -> httpx2.Response:
+    """Raises the error that a problem tells of."""
+    if not answer.is_error:
+        return answer
+    raise error_of(answer.status_code, _problem(answer), answer.headers.get("retry-after"))
+
+
+def _problem(answer: httpx2.Response) -> Json:
+    """The problem's members; from the gateway's errors, in the shape that OpenAI's clients read, too."""
+    try:
+        document = cast("Json", answer.json())
+        told = cast("Json", document.get("error") or document)
+        return {**told, "detail": str(told.get("detail") or told["message"])}
+    except (ValueError, KeyError, AttributeError):
+        return {"detail": f"{answer.url.host} answered {answer.status_code}, as no registry does"}
+
+
+def error_of(status: int, problem: Json, retry_after: str | None) -> TenureError:  # noqa: PLR0911 - a table
+    message, hint = str(problem["detail"]), problem.get("hint")
+    match status:
+        case 401:
+            return NotSignedInError(message, hint=hint)
+        case 403:
+            return NotAllowedError(message, hint=hint)
+        case 404:
+            return NotFoundError(message, hint=hint)
+        case 409 if problem.get("title") == IdempotencyConflictError.title:
+            return IdempotencyConflictError(message, hint=hint)
+        case 409:
+            return RefusedError(message, state=problem.get("state"), legal=tuple(problem.get("legal", ())), hint=hint)
+        case 412:
+            stream = str(problem.get("stream"))
+            return ConflictError(message, stream=stream, expected=problem.get("expected"), actual=problem.get("actual"))
+        case 400 | 413 | 422:
+            faults = tuple(problem.get("faults", ()))
+            return BadInputError(message, field=problem.get("field"), faults=faults, hint=hint)
+        case _:
+            after = float(retry_after) if retry_after and retry_after.isdigit() else None
+            return UnavailableError(message, retry_after_s=after, hint=hint)
