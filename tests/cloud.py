@@ -68,6 +68,7 @@ class Deployed:
     polls_left: int = 1
     fails: str | None = None
     shown_created_at: bool = True
+    last_used_at: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)

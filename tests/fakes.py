@@ -215,6 +215,7 @@ def _shown(one: Deployed) -> DeploymentReport:
         error=one.fails if one.outcome == "failed" else None,
         ours=one.ours,
         created_at=one.created_at if one.shown_created_at else None,
+        last_used_at=one.last_used_at,
     )
 
 

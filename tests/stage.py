@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -72,6 +72,7 @@ class Stage:
         self.home = home
         self.clock = clock or FakeClock()
         self.providers = FakeProviders(self.clock)
+        self.free_bytes: Callable[[], int] = lambda: 2**40
         self.log: EventLog = MemoryLog(clock=self.clock, ids=SequentialIds())
         self.registry: Registry = self.restart()
         self.train = home / "train.jsonl"
@@ -88,6 +89,7 @@ class Stage:
             new_registry_id=lambda: "test12",
             data=FakeData(),
             providers=self.providers,
+            free_bytes=self.free_bytes,
         )
         return self.registry
 

@@ -219,8 +219,8 @@ class Planning:
             orphan_grace=self.settings.orphan_grace,
         )
         steps = plan(world)
-        # When something was last called changes without an event: what depends on it is worked out every time.
-        if not any(step.actor == "policy:delete-idle" for step in steps):
+        # When a standby was last called changes without an event: what depends on it is worked out every time.
+        if not (asks and _has_standby(group)):
             group.steps = steps
         return steps
 
@@ -252,6 +252,11 @@ def _forget_what_rests(group: _Group) -> None:
     group.deployments = {one.id: one for one in left}
     wanted |= {one.version for one in group.deployments.values()}
     group.versions = {number: one for number, one in group.versions.items() if number in wanted}
+
+
+def _has_standby(group: _Group) -> bool:
+    serving = (one.version for one in group.deployments.values() if one.state == "serving")
+    return any(number in group.versions and group.versions[number].state != "active" for number in serving)
 
 
 def _is_moving(version: VersionState) -> bool:
