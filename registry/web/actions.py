@@ -16,7 +16,7 @@ Move = Callable[[VersionRef, Who], object]
 
 
 def move(page: Page) -> Response:
-    """activate | retire | cancel | retry | approve | delete"""
+    """Activate | retire | cancel | retry | approve | delete"""
     ref = ref_in(page)
     name = page.request.path_params["command"]
     commands = page.registry.commands

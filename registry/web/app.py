@@ -74,8 +74,10 @@ class Assets(StaticFiles):
 
 
 def login(request: Request) -> Response:
-    text = environment().get_template("login.html").render(
-        failed="error" in request.query_params, next=_local(request.query_params.get("next"))
+    text = (
+        environment()
+        .get_template("login.html")
+        .render(failed="error" in request.query_params, next=_local(request.query_params.get("next")))
     )
     return HTMLResponse(text)
 

@@ -16,7 +16,7 @@ from registry.domain.errors import BadInputError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef
 from registry.web import serving
-from registry.web.charts import Bar, Column, bars, columns, days_between, time_marks
+from registry.web.charts import Bar, bars, columns, days_between, time_marks
 from registry.web.page import Page, asked_time, written
 
 RECENTLY = timedelta(days=30)

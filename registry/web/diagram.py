@@ -122,12 +122,10 @@ def _edge(name: str, trigger: str, source: str, target: str, places: Mapping[str
 def _drawn(edges: list[_Edge], places: Mapping[str, tuple[int, int]]) -> list[Arrow]:
     ends: dict[tuple[str, Side], list[tuple[float, int, bool]]] = {}
     for number, edge in enumerate(edges):
-        for state, side, other, starts in (
-            (edge.source, edge.leaves, edge.target, True),
-            (edge.target, edge.enters, edge.source, False),
-        ):
-            along = places[other][0] if side in {"top", "bottom"} else places[other][1]
-            ends.setdefault((state, side), []).append((along, number, starts))
+        ends.setdefault((edge.source, edge.leaves), []).append((_along(edge.leaves, places[edge.target]), number, True))
+        ends.setdefault((edge.target, edge.enters), []).append(
+            (_along(edge.enters, places[edge.source]), number, False)
+        )
     points: dict[tuple[int, bool], tuple[float, float]] = {}
     for (state, side), some in ends.items():
         for place, (_, number, starts) in enumerate(sorted(some)):
@@ -140,6 +138,10 @@ def _drawn(edges: list[_Edge], places: Mapping[str, tuple[int, int]]) -> list[Ar
         near = 0.5 if edge.leaves in {edge.enters, "right"} else NEAR[before % len(NEAR)]
         arrows.append(_arrow(edge, points[number, True], points[number, False], near))
     return arrows
+
+
+def _along(side: Side, other: tuple[int, int]) -> int:
+    return other[0] if side in {"top", "bottom"} else other[1]
 
 
 def _point(centre: tuple[int, int], side: Side, place: int, count: int, off: float) -> tuple[float, float]:

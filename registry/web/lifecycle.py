@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.responses import Response
 
 from registry.application.ports import VersionQuery
@@ -22,9 +24,17 @@ def lifecycle(page: Page) -> Response:
         query = VersionQuery(states=frozenset({state}), limit=SHOWN)
         found, more = page.registry.reading.versions(query, page.as_of)
         stands[state] = [one for one in found if one.model in names], more is not None
+    none: dict[str, int] = {}
+    counts = none if page.past or not page.principal.may("read") else page.registry.log.version_counts()
     return page.html(
         "lifecycle.html",
         lifecycles=[(VERSION, diagram(VERSION)), (DEPLOYMENT, diagram(DEPLOYMENT))],
         stands=stands,
+        counts={state: _count(state, counts, *some) for state, some in stands.items()},
         chosen=chosen if chosen in VERSION.states else None,
     )
+
+
+def _count(state: str, counts: Mapping[str, int], found: list[VersionView], more: bool) -> str:
+    """How many there are; of the past, and of some models, as far as they are listed."""
+    return f"{counts.get(state, 0):,}" if counts else f"{len(found)}{'+' if more else ''}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from registry.application.ports import VersionQuery
-from registry.application.views import VersionView
+from registry.application.views import MetricView, VersionView
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
 from registry.web import serving
@@ -63,10 +63,10 @@ def _chosen(page: Page, versions: list[VersionView], active: str | None) -> list
 
 
 def compared(page: Page, name: str, chosen: list[int]) -> LossChart | None:
-    curves = []
+    curves: list[tuple[str, list[MetricView]]] = []
     for number in chosen:
         try:
-            curves.append((f"{name}@{number}", page.registry.reading.metrics(VersionRef(name, number))))
+            curves.append((f"{name}@{number}", page.curves(VersionRef(name, number))))
         except TenureError:
             continue  # A number that no version has: somebody wrote the address by hand.
     return loss_chart(curves)

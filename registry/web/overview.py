@@ -1,4 +1,4 @@
-"""What is paid for now, what is in motion, and what needs somebody: from questions that stay small however long the log."""
+"""What is paid for now, what is in motion, what needs somebody: from questions that stay small however long the log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from registry.application.ports import VersionQuery
 from registry.application.reading import MOVING
 from registry.application.views import ConnectionView, DeploymentView, EventView, ModelView
+from registry.domain import retirement
 from registry.web import serving
 from registry.web.page import Page
 from registry.web.timeline import Entry, grouped
@@ -20,12 +21,13 @@ MOVING_SHOWN = 12
 BILLED_SHOWN = 20
 RECENT_SHOWN = 8
 MODELS_PER_PAGE = 50
+ACTIVE_SEARCHED = 500
 NEAR_LIMIT = Decimal("0.8")
 """Of a budget, from which on it is warned of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:
+class Notice:
     """`tone`: bad is being lost or spent now; warn may become so. `path` is where something can be done about it."""
 
     tone: str
@@ -38,7 +40,9 @@ def overview(page: Page) -> Response:
     reading = page.registry.reading
     models = page.readable(reading.models(page.as_of))
     names = {one.model for one in models}
-    billed = [one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))]
+    billed = [
+        one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))
+    ]
     connections = reading.connections(page.as_of)
     query = VersionQuery(states=MOVING, order="newest", limit=MOVING_SHOWN)
     moving, more = reading.versions(query, page.as_of)
@@ -52,7 +56,7 @@ def overview(page: Page) -> Response:
         moving=[one for one in moving if one.model in names],
         more_moving=more is not None,
         connections=connections,
-        warnings=warnings(connections, billed, models),
+        warnings=[*warnings(connections, billed, models), *_retirements(page, names), *_over_budget(page, names)],
         recent=recent(page) if page.principal.may("read") else [],
     )
 
@@ -63,14 +67,14 @@ def _interest(model: ModelView) -> tuple[bool, bool, str]:
 
 def warnings(
     connections: Sequence[ConnectionView], billed: Sequence[DeploymentView], models: Sequence[ModelView]
-) -> list[Warning]:
+) -> list[Notice]:
     told = [
-        Warning(tone="bad", title=f"Connection {one.name} does not answer", text=one.error)
+        Notice(tone="bad", title=f"Connection {one.name} does not answer", text=one.error)
         for one in connections
         if one.error
     ]
     told += [
-        Warning(
+        Notice(
             tone="bad", title=f"{one.ref}: a deployment failed", text=one.error or "It may be billed until it is gone.",
             path=f"/models/{one.model}/{one.version}/deployment",
         )
@@ -80,28 +84,59 @@ def warnings(
     return [*told, *_idle(billed, models), *_budgets(billed, models)]
 
 
-def _idle(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Warning]:
+def _idle(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Notice]:
     """Billed for a version that is neither active nor on its way there."""
     wanted = {one.active for one in models} | {ref for one in models for ref in one.moving}
     for one in billed:
         if one.ref not in wanted and one.state == "serving" and one.hourly_rate != 0:
-            yield Warning(
+            yield Notice(
                 tone="warn", title=f"{one.ref} is billed but not active",
                 text=f"{one.requested_by}: {one.reason or 'no reason given'}",
                 path=f"/models/{one.model}/{one.version}/deployment",
             )  # fmt: skip
 
 
-def _budgets(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Warning]:
+def _budgets(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Notice]:
     for model in models:
         limit = model.policy.get("max_hourly_cost")
         if limit is None:
             continue
         spent = sum((one.hourly_rate or Decimal(0) for one in billed if one.model == model.model), Decimal(0))
         if spent >= Decimal(str(limit)) * NEAR_LIMIT:
-            yield Warning(
+            yield Notice(
                 tone="warn", title=f"{model.model} is near its hourly limit",
                 text=f"It runs at {spent} an hour of {limit} that its policy allows.", path=f"/models/{model.model}",
+            )  # fmt: skip
+
+
+def _retirements(page: Page, names: set[str]) -> Iterable[Notice]:
+    """Active versions whose base model is taken away soon, or has been."""
+    query = VersionQuery(states=frozenset({"active"}), limit=ACTIVE_SEARCHED)
+    for one in page.registry.reading.versions(query, page.as_of)[0]:
+        if one.retires_on is None or one.model not in names:
+            continue
+        left = retirement.days_left(one.retires_on, page.now)
+        if left <= retirement.WARNED_DAYS[-1]:
+            when = f"in {left} days" if left > 0 else "now"
+            yield Notice(
+                tone="bad" if left <= retirement.WARNED_DAYS[0] else "warn",
+                title=f"{one.ref} stops {when}",
+                text=f"Its provider takes {one.base_model} away on {one.retires_on.isoformat()}. Fine-tune"
+                f" {one.model} from another base model, and activate that version before.",
+                path=f"/models/{one.model}/{one.version}",
+            )
+
+
+def _over_budget(page: Page, names: set[str]) -> Iterable[Notice]:
+    """Models that have cost more this month than their policy says."""
+    month = f"{page.now:%Y-%m}"
+    for one in page.registry.log.models(at=page.at):
+        if one.over_budget == month and one.name in names:
+            limit = one.policy.get("max_monthly_cost", "its limit")
+            yield Notice(
+                tone="bad", title=f"{one.name} is over its budget for {month}",
+                text=f"It has cost more than {limit}. Nothing is cut off; nothing new that is billed is begun.",
+                path=f"/models/{one.name}",
             )  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from registry.application.access import Action, Principal
-from registry.application.views import ModelView
+from registry.application.views import MetricView, ModelView
 from registry.composition import Registry
 from registry.domain.errors import BadInputError, TenureError
+from registry.domain.ids import VersionRef
 from registry.domain.versions import Who
 from registry.web.templating import environment
 
@@ -69,6 +70,10 @@ class Page:
     def readable(self, models: Iterable[ModelView]) -> list[ModelView]:
         return [one for one in models if self.principal.may("read", one.model)]
 
+    def curves(self, ref: VersionRef) -> list[MetricView]:
+        """The loss points that were known at the time that is shown."""
+        return [one for one in self.registry.reading.metrics(ref) if not self.past or one.recorded_at <= self.now]
+
     def link(self, path: str, **query: object) -> str:
         """A link that stays in the time that is shown."""
         given = {key: value for key, value in {"as_of": self.as_of, **query}.items() if value is not None}
@@ -94,12 +99,16 @@ class Page:
 
     def html(self, template: str, *, status: int | None = None, **values: object) -> HTMLResponse:
         said = self.query("said")
-        text = environment().get_template(template).render(
-            page=self,
-            path=self.request.url.path,
-            said=SAID.get(said) if said else None,
-            head=self.registry.log.head(),
-            **values,
+        text = (
+            environment()
+            .get_template(template)
+            .render(
+                page=self,
+                path=self.request.url.path,
+                said=SAID.get(said) if said else None,
+                head=self.registry.log.head(),
+                **values,
+            )
         )
         if status is None:
             status = self.problem.status if self.problem else 200

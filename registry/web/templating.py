@@ -8,15 +8,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from registry.application.views import to_json
+from registry.application.views import TrainingCostView, to_json
 from registry.web import words
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 CENTS = Decimal("0.01")
+NONE = "\N{EN DASH}"
 STATIC = ("tenure.css", "tenure.js", "icon.svg")
 
 
@@ -30,10 +32,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    env.filters.update(
-        ago=ago, day=day, exact=exact, for_=lasted, loss=loss, money=money, pretty=pretty, rate=rate, tone=words.tone,
-        number=number, machine=machine,
-    )  # fmt: skip
+    filters = (ago, day, exact, machine, loss, money, pretty, rate, number, quantity)
+    named: dict[str, Any] = {one.__name__: one for one in filters}
+    env.filters.update(**named, for_=lasted, tone=words.tone)
     env.globals.update(asset=asset, sentence=words.sentence)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return env
 
@@ -104,11 +105,20 @@ def rate(amount: Decimal | str | None, currency: str | None = "USD") -> Markup:
 
 
 def loss(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
+    return f"{value:.3f}" if isinstance(value, int | float) else NONE
 
 
 def number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int | Decimal) else "–" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int | Decimal) else NONE if value is None else str(value)
+
+
+def quantity(cost: TrainingCostView) -> str:
+    """`1,200,000 tokens`, `0.35 hours`"""
+    if cost.quantity is None:
+        return "not known"
+    if cost.unit == "1M-tokens":
+        return f"{cost.quantity * 1_000_000:,.0f} tokens"
+    return f"{cost.quantity:,.2f} {cost.unit}s"
 
 
 def pretty(value: object) -> str:

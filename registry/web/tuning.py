@@ -108,11 +108,14 @@ def settings(text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = f"the hyperparameters are not KEY = VALUE, one a line: {error}"
-        raise BadInputError(message, field="hyperparameters", hint='write numbers as 1e-4 and words as "auto"') from None
+        raise BadInputError(
+            message, field="hyperparameters", hint='write numbers as 1e-4 and words as "auto"'
+        ) from None
 
 
 def _as_sent(error: BadInputError, folder: str) -> BadInputError:
     """The same, with files called as they were sent and not by where they lie here."""
+
     def plain(text: str) -> str:
         return re.sub(re.escape(folder) + r"ds_[0-9a-f]+/", "", text)
 

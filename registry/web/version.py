@@ -89,9 +89,7 @@ def hourly(page: Page, version: VersionView) -> Price | None:
         return Price(hourly=None, currency="USD", source="its connection cannot be opened")
 
 
-def _offers(
-    page: Page, version: VersionView, live: tuple[DeploymentView, ...], price: Price | None
-) -> list[Offer]:
+def _offers(page: Page, version: VersionView, live: tuple[DeploymentView, ...], price: Price | None) -> list[Offer]:
     offers: list[Offer] = []
     serves = any(one.state == "serving" for one in live)
     for command in COMMANDS:
@@ -103,10 +101,19 @@ def _offers(
         )
     needed = int(str(page.registry.reading.model(version.model, page.as_of).policy["approvals"]))
     if needed:
-        against = f"{page.principal.actor} has approved it already" if page.principal.actor in version.approvals else None
+        against = (
+            f"{page.principal.actor} has approved it already" if page.principal.actor in version.approvals else None
+        )
         given = f"{len(version.approvals)} of {needed} approvals are given. Yours does not count when you activate it."
         gone = "it is deleted" if version.state == "deleted" else None
-        offers.append(Offer(command="approve", words="Approve", follows=given, against=_asked(page, version, gone or against, "approve")))
+        offers.append(
+            Offer(
+                command="approve",
+                words="Approve",
+                follows=given,
+                against=_asked(page, version, gone or against, "approve"),
+            )
+        )
     return offers
 
 
@@ -123,9 +130,9 @@ def timeline(page: Page) -> Response:
 def training(page: Page) -> Response:
     top = head(page)
     ref = VersionRef.parse(top.version.ref)
-    curves = [(top.version.ref, page.registry.reading.metrics(ref))]
+    curves = [(top.version.ref, page.curves(ref))]
     if top.active is not None and top.active != top.version.ref:
-        curves.append((top.active, page.registry.reading.metrics(VersionRef.parse(top.active))))
+        curves.append((top.active, page.curves(VersionRef.parse(top.active))))
     return page.html(
         "version_training.html",
         top=top,

@@ -63,7 +63,7 @@ def _fine_tune(data: _Data) -> str:
 
 
 def _settings(data: _Data) -> str:
-    policy = data.get("policy") or {}
+    policy = cast("Json", data.get("policy") or {})
     written = ", ".join(f"{key} = {value}" for key, value in policy.items())
     return f"Policy changed: {written or 'the defaults'}"
 
@@ -95,17 +95,40 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "job-stopped": lambda data: f"Its job was seen to stop: {data['status']}",
     "version-retried": lambda data: f"Queued again, attempt {data['attempt']}",
     "activation-requested": lambda _: "Activation asked for",
-    "version-activated": lambda data: "Active" + (f", in place of version {data['replaced']}" if data["replaced"] else ""),
+    "version-activated": lambda data: (
+        "Active" + (f", in place of version {data['replaced']}" if data["replaced"] else "")
+    ),
     "activation-abandoned": lambda data: f"Activation abandoned: {data['error']}",
-    "version-retired": lambda data: "Retired"
-    + (f": version {data['replaced_by']} serves now" if data["replaced_by"] else " by hand, without a successor"),
+    "version-retired": lambda data: (
+        "Retired"
+        + (f": version {data['replaced_by']} serves now" if data["replaced_by"] else " by hand, without a successor")
+    ),
     "serving-lost": lambda _: "The provider dropped its deployment; it is deployed again",
     "deletion-requested": lambda _: "Deletion asked for",
     "version-deleted": lambda _: "Deleted: the artifact is gone for good",
     "version-approved": lambda _: "Approved",
+    "retirement-announced": lambda data: (
+        f"{data['base_model']} is taken away by its provider on {data['retires_on']}"
+        if data["retires_on"]
+        else f"{data['base_model']} stays: its retirement was called off"
+    ),
+    "default-policy-changed": _settings,
+    "budget-exceeded": lambda data: (
+        f"Over budget: {data['spent']} {data['currency']} in {data['month']}, of {data['limit']}"
+    ),
+    "foreign-found": lambda data: f"{data['name']} stands at {data['connection']} and is not provably ours: left alone",
+    "foreign-gone": lambda data: f"Foreign {_short(data['provider_id'])} is no longer at {data['connection']}",
+    "orphan-found": lambda data: f"Orphan {data['name']} found at {data['connection']}: billed, and no intent names it",
+    "orphan-adopted": lambda data: f"Adopted: it belongs to {data['model']}@{data['version']} now",
+    "deployment-reappeared": lambda _: (
+        "It was believed gone and is there again: deleted once more, and billed throughout"
+    ),
+    "deployment-repriced": lambda data: f"From now on it runs {_price(data['price'])}",
     "deployment-requested": lambda data: f"About to deploy {data['name']} {_price(data['price'])}",
     "deployment-attached": lambda data: f"Existing deployment {data['name']} attached, {_price(data['price'])}",
-    "deployment-outcome-unknown": lambda data: f"Nobody knows whether it was made, so it counts as billed: {data['error']}",
+    "deployment-outcome-unknown": lambda data: (
+        f"Nobody knows whether it was made, so it counts as billed: {data['error']}"
+    ),
     "deployment-accepted": lambda _: "The provider has the deployment: it is billed from here",
     "deployment-serving": lambda _: "The deployment serves: it answered a probe",
     "deployment-failed": lambda data: f"The deployment failed: {data['error']}",
@@ -117,8 +140,8 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
 """Event type -> a sentence from its data. A type that is not here is shown by its name."""
 
 _GOOD = {"version-activated", "deployment-serving", "version-trained", "connection-recovered", "version-approved"}
-_SPEND = {"deployment-accepted", "deployment-deleted", "deployment-attached"}
-_BAD_WORDS = ("failed", "lost", "abandoned", "unknown", "duplicate", "orphan")
+_SPEND = {"deployment-repriced", "deployment-accepted", "deployment-deleted", "deployment-attached"}
+_BAD_WORDS = ("failed", "lost", "abandoned", "unknown", "duplicate", "orphan", "exceeded", "reappeared")
 _ASKED = {"fine-tune-requested", "activation-requested", "deletion-requested", "deployment-deletion-requested"}
 
 
@@ -151,7 +174,7 @@ def actor_name(actor: str) -> str:
 # Moves
 
 MOVE_WORDS: Mapping[str, tuple[str, str]] = {
-    "activate": ("Activate", "Its deployment is made and probed; then the pointer moves and the version that was active retires."),
+    "activate": ("Activate", "It is deployed and probed; then it takes over, and the version that was active retires."),
     "retire": ("Retire", "Nothing answers for the model any more until another version is activated."),
     "cancel": ("Cancel", "The job at the provider is stopped. What it has cost so far stays spent."),
     "retry": ("Retry", "The same data and settings, as another attempt under another name."),
@@ -200,7 +223,9 @@ def policy_sentences(policy: Json) -> list[str]:
     if policy["idle_delete"]:
         told.append(f"A standby that nobody called for {policy['idle_delete']} is deleted.")
     if policy["keep_artifacts"] is not None:
-        told.append(f"The artifacts of the {policy['keep_artifacts']} newest retired versions are kept, older ones deleted.")
+        told.append(
+            f"The artifacts of the {policy['keep_artifacts']} newest retired versions are kept, older ones deleted."
+        )
     told.append(
         {
             "report": "Deployments that the registry does not know are reported.",

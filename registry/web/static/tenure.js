@@ -80,12 +80,14 @@
     if (fallback === null) fallback = setInterval(refresh, RELOAD_MS);
   }
 
-  // Times: `3 min ago` stays true while the page is open.
+  // Times: `3 min ago` stays true while the page is open, by the server's clock.
+
+  const ahead = Date.parse(body.dataset.now) - Date.now();
 
   function tick() {
     for (const one of document.querySelectorAll("time[datetime]")) {
       if (!one.textContent.endsWith("ago") && one.textContent !== "just now") continue;
-      const seconds = Math.floor((Date.now() - Date.parse(one.dateTime)) / 1000);
+      const seconds = Math.floor((Date.now() + ahead - Date.parse(one.dateTime)) / 1000);
       if (seconds >= 0 && seconds < 3600) one.textContent = seconds < 5 ? "just now" : seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
     }
   }
