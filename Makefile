@@ -15,7 +15,7 @@ help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 .PHONY: setup
-setup: $(STAMP) ## make .venv with everything in it; safe to repeat
+setup: $(STAMP) chromium ## make .venv with everything in it; safe to repeat
 
 # torch is asked for by its exact version, first: any other way may bring several GB of CUDA packages.
 $(STAMP): pyproject.toml constraints.txt
@@ -23,6 +23,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' -r requirements-dev.txt
 	@touch $(STAMP)
+
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
+
+.PHONY: chromium
+chromium: ## Debian's Chromium for the browser tests, where there is none; needs apt-get, and root or sudo
+ifeq ($(CHROMIUM),)
+	@$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	  || echo "No Chromium, and it cannot be installed from here: the browser tests are skipped. As root: apt-get install chromium"
+else
+	@:
+endif
 
 .PHONY: run
 run: setup ## the whole life of a version on this machine, narrated (honours TENURE_HOME)
