@@ -62,10 +62,22 @@ class JobSteps:
         """The create may have happened, in this process or in one that was killed: look before anything is repeated."""
         version = _version(step)
         assert version.job_name is not None
-        found = self._provider(version).training.find(name=version.job_name, token=version.job_token or "")
-        if not found:
-            return self._create(version)
-        return self._adopt(version, found)
+        found = self._find(version)
+        if isinstance(found, Waiting):
+            return found
+        return self._adopt(version, found) if found else self._create(version)
+
+    def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:
+        """Every job of this attempt. That there is none is believed after several reads: a list may be stale."""
+        provider = self._provider(version)
+        found = provider.training.find(name=version.job_name or "", token=version.job_token or "")
+        if not found and version.submitted:
+            reads = provider.capabilities.absence_reads or self._looks.absence
+            missed = self._looks.miss(version.job_name or "", self._clock())
+            if missed.reads < reads:
+                return Waiting(f"not shown in {missed.reads} reads, and it may have been made")
+        self._looks.seen(version.job_name or "")
+        return found
 
     def _create(self, version: VersionState) -> Done:
         request = training_request(self._home, version, self._commands.registry_id())
@@ -159,7 +171,9 @@ class JobSteps:
     def stop_unknown(self, step: Step) -> Done:
         """The version is over, and whether it has a job is not known: one that is found is recorded, to be stopped."""
         version = _version(step)
-        found = self._provider(version).training.find(name=version.job_name or "", token=version.job_token or "")
+        found = self._find(version)
+        if isinstance(found, Waiting):
+            return found
         if found:
             return self._adopt(version, found)
         result = versions.Finished(outcome="cancelled", status="never started")

@@ -1,0 +1,275 @@
+"""One seed: a registry, its people and its providers for some hours of virtual time, then quiet, then the reckoning."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from registry.application.ports import DeploymentQuery, VersionQuery
+from registry.domain.errors import ConflictError, IdempotencyConflictError, TenureError
+from registry.domain.ids import VersionRef
+from registry.domain.versions import Who
+from registry.reconciler.lanes import Lanes
+from tests.cloud import Cloud, Crash
+from tests.simulation.rules import Broken, Rules, at_rest, billed_is_shown
+from tests.simulation.sky import MortalLog, Results, Sky, StormyProviders
+from tests.stage import DOCUMENT, Stage
+
+MODELS = ("bot", "desk")
+CONNECTIONS = ("cloud", "alone")
+PEOPLE = ("user:ana", "user:ben", "user:cy")
+STEPS = 80
+QUIET_PASSES_MAX = 400
+PASS_S = 20.0
+
+
+class OneLaneAfterAnother(Lanes):
+    """So that a seed gives one order of things, always."""
+
+    def run(self, names: Any, work: Any, *, wait: bool) -> list[Any]:  # noqa: ANN401 -- as its base
+        return [one for name in names for one in Lanes.run(self, [name], work, wait=wait)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    seed: int
+    hours: float
+    kills: int
+    events: int
+
+
+class Drama:
+    def __init__(self, seed: int, home: Path, *, forgets: bool = False, steps: int = STEPS) -> None:
+        self.seed = seed
+        self.story: list[str] = []
+        self.random = Random(seed)  # noqa: S311 -- a repeatable lot, no secret
+        self.steps = steps
+        self.rules = Rules()
+        self.results = Results(Random(seed + 1))  # noqa: S311 -- see above
+        self._keys: list[tuple[str, str, VersionRef]] = []
+        home.mkdir(parents=True, exist_ok=True)
+        self.stage = Stage(home, document={})
+        self.sky = Sky(Random(seed + 2), self.stage.clock, self.tell)  # noqa: S311 -- see above
+        self.sky.intended, self.sky.deleted = self._intended, self._deleting
+        self.clouds = StormyProviders(self.sky)
+        self.log = MortalLog(self.stage.log, self.sky, forgets=forgets)
+        self.stage.providers = self.clouds
+        self.stage.log = self.log  # pyright: ignore[reportAttributeAccessIssue] -- stands for any log
+        self.begun = self.stage.clock.time
+        self._start()
+        self._declare()
+
+    def tell(self, line: str) -> None:
+        at = self.stage.clock.time - self.begun if hasattr(self, "begun") else None
+        self.story.append(f"{at}  {line}" if at is not None else line)
+
+    def _start(self) -> None:
+        self.stage.restart()
+        self.stage.registry.reconciler._lanes = OneLaneAfterAnother()
+        self.stage.registry.reconciler._backoff._jitter = self.random.random
+
+    def _declare(self) -> None:
+        policies = {
+            name: {
+                "superseded": self.random.choice(["delete", "delete", "keep"]),
+                "superseded_grace": self.random.choice(["0s", "2m", "10m"]),
+                "activate": self.random.choice(["manual", "manual", "on-trained", "if-better"]),
+                "deploy": self.random.choice(["on-activate", "on-activate", "on-trained"]),
+                "orphans": self.random.choice(["report", "delete", "adopt"]),
+            }
+            for name in MODELS
+        }
+        document = {**DOCUMENT, "models": {name: {"policy": policy} for name, policy in policies.items()}}
+        self.tell(f"policies {policies}")
+        self.stage.registry.declaring.apply(document, Who(actor="user:ana"), plan=False)
+
+    # Acting
+
+    def play(self) -> Outcome:
+        """Raises Broken, with the story so far in `story`."""
+        for name in CONNECTIONS:
+            self.stage.cloud(name)
+        for cloud in self.clouds.all():
+            cloud.results = _Endless(self.results)  # pyright: ignore[reportAttributeAccessIssue] -- as a deque
+        self.sky.rate = self.random.choice([0.0, 0.05, 0.15, 0.3])
+        self.log.rate = self.random.choice([0.0, 0.02, 0.05])
+        self.tell(f"faults at {self.sky.rate:.0%} of calls, kills at {self.log.rate:.0%} of commits")
+        for _ in range(self.steps):
+            self._step()
+        self._quiet()
+        hours = (self.stage.clock.time - self.begun).total_seconds() / 3600
+        return Outcome(seed=self.seed, hours=hours, kills=self.sky.kills, events=self.rules.position)
+
+    def _step(self) -> None:
+        lot = self.random.random()
+        if lot < 0.4:
+            self._somebody()
+        elif lot < 0.5:
+            happened = self.random.choice(self.clouds.all()).nature(self.random)
+            if happened:
+                self.tell(f"  nature {happened}")
+        elif lot < 0.53:
+            self.tell("  the registry is killed and started again")
+            self._start()
+        seconds = self.random.choice([1.0, 5.0, 20.0, 20.0, 60.0, 300.0, 1800.0])
+        self.stage.clock.advance(seconds=seconds)
+        self._pass(paced=self.random.random() < 0.5)
+        self._check()
+
+    def _pass(self, *, paced: bool = False) -> None:
+        with self._mortal():
+            self.stage.registry.reconciler.run(paced=paced)
+
+    @contextlib.contextmanager
+    def _mortal(self) -> Generator[None]:
+        try:
+            yield
+        except Crash:
+            self.tell("  killed; started again")
+            self._start()
+
+    def _somebody(self) -> None:
+        model = self.random.choice(MODELS)
+        who = Who(actor=self.random.choice(PEOPLE), reason="it is my turn")
+        versions = [VersionRef(one.model, one.version) for one in self.log.versions(VersionQuery(model=model)).items]
+        deployments = self.log.deployments(DeploymentQuery(model=model))
+        commands = self.stage.registry.commands
+        kinds = ["fine-tune"] * 4 + ["again"]
+        if versions:
+            kinds += ["activate"] * 6 + ["deploy", "retire", "cancel", "retry", "delete", "approve"]
+        if deployments:
+            kinds += ["undeploy"]
+        kind = self.random.choice(kinds)
+        ref = self.random.choice(versions) if versions else None
+        match kind:
+            case "fine-tune":
+                key = f"key-{self.random.getrandbits(40)}" if self.random.random() < 0.5 else None
+                connection = self.random.choice(CONNECTIONS)
+                activate = self.random.random() < 0.4
+                wanted = self.stage.wanted(model, connection, activate=activate)
+                found = self._do(f"fine-tune {model} on {connection}", lambda: commands.fine_tune(wanted, who, key))
+                if key and found:
+                    self._keys.append((key, model, found))
+            case "again":
+                self._again(who)
+            case "undeploy":
+                one = self.random.choice(list(deployments))
+                self._do(f"undeploy {one.id}", lambda: commands.undeploy(one.id, who))
+            case _:
+                assert ref is not None
+                self._do(f"{kind} {ref}", lambda: getattr(commands, kind)(ref, who))
+
+    def _again(self, who: Who) -> None:
+        """A key that was used: the same answer and nothing new, or a conflict with another body."""
+        if not self._keys:
+            return
+        key, model, answered = self.random.choice(self._keys)
+        before = self.log.head()
+        other = next(one for one in MODELS if one != model)
+        with self._mortal(), contextlib.suppress(IdempotencyConflictError):
+            self.stage.registry.commands.fine_tune(self.stage.wanted(other, "cloud"), who, key)
+            raise Broken(f"{key} was used for {model} and is taken for {other}")
+        repeated = None
+        for connection in CONNECTIONS:
+            for activate in (False, True):
+                wanted = self.stage.wanted(model, connection, activate=activate)
+                with self._mortal(), contextlib.suppress(IdempotencyConflictError, TenureError):
+                    repeated = self.stage.registry.commands.fine_tune(wanted, who, key)
+        if (repeated is not None and repeated != answered) or self.log.head() != before:
+            raise Broken(f"{key} was answered {answered} and then {repeated}, and left {self.log.head() - before} events")
+
+    def _do(self, what: str, command: Callable[[], Any]) -> Any:  # noqa: ANN401 -- what the command answers
+        before = self.log.head()
+        self.tell(f"  {what}")
+        try:
+            return command()
+        except Crash:
+            self.tell("  killed; started again")
+            self._start()
+        except ConflictError as error:
+            raise Broken(f"{what}: {error}") from error
+        except TenureError as error:
+            self.tell(f"  refused: {error}")
+            if self.log.head() != before:
+                raise Broken(f"{what} was refused, and left {self.log.head() - before} events") from error
+        return None
+
+    # Watching
+
+    def _check(self) -> None:
+        self.rules.take(self.log, self.clouds.all())
+        self.rules.acknowledged(self.log.acknowledged)
+        self.log.acknowledged.clear()
+
+    def _intended(self, operation: str, name: str) -> None:
+        """Every create has an earlier intent in the log."""
+        if operation == "create":
+            known = any(one.name == name for one in self.log.deployments(DeploymentQuery()))
+        else:
+            known = any(one.job_token == name and one.submitted for one in self.log.versions(VersionQuery()).items)
+        if not known:
+            raise Broken(f"{operation} of {name} without an intent in the log")
+
+    def _deleting(self, cloud: Cloud, name: str) -> None:
+        """What the active version is served by is not deleted, unless something else serves it."""
+        owner = next((one for one in self.log.deployments(DeploymentQuery()) if one.name == name), None)
+        if owner is None or not owner.model or owner.orphan:
+            return
+        model = self.log.model(owner.model)
+        if model is None or model.active != owner.version:
+            return
+        others = self.log.deployments(DeploymentQuery(model=owner.model, version=owner.version))
+        serves = cloud.named(name)
+        alive = serves is not None and serves.outcome == "serving"
+        if alive and not any(one.state == "serving" and one.id != owner.id for one in others):
+            raise Broken(f"{name} is deleted while {owner.model}@{owner.version} is active and nothing else serves it")
+
+    # The end
+
+    def _quiet(self) -> None:
+        """Faults stop. Within a bound, everything that is not final has moved on, and all is accounted for."""
+        self.sky.rate = self.log.rate = 0.0
+        self.tell("the storm is over")
+        for cloud in self.clouds.all():
+            cloud.deploy_failures.clear()
+            cloud.deletes_ignored = cloud.reappearing = cloud.duplicate_jobs = 0
+            for job in cloud.jobs.values():
+                job.polls_left = max(0, min(job.polls_left, 1))
+        for number in range(QUIET_PASSES_MAX):
+            self._pass()
+            self._check()
+            if number > 5 and not self.stage.registry.reconciler.in_motion():
+                break
+            self.stage.clock.advance(seconds=PASS_S)
+        else:
+            plan = [f"{one.action} {one.subject}" for one in self.stage.registry.reconciler.plan()]
+            raise Broken(f"after {QUIET_PASSES_MAX} quiet passes this is still under way: {plan}")
+        for _ in range(8):
+            self.stage.clock.advance(minutes=11)
+            for _ in range(5):
+                self._pass()
+                self.stage.clock.advance(seconds=PASS_S)
+        self._check()
+        billed_is_shown(self.log, self.clouds.all(), self.stage.clock.time)  # pyright: ignore[reportArgumentType]
+        at_rest(self.log, self.clouds.all(), MODELS)  # pyright: ignore[reportArgumentType]
+        for cloud in self.clouds.all():
+            if cloud.removed_foreign:
+                raise Broken(f"{cloud.name}: {cloud.removed_foreign} were deleted, and they are not ours")
+        self.stage.registry.tools.verify()
+
+
+class _Endless:
+    """As the deque of results that a `Cloud` has, without an end."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def popleft(self) -> Any:  # noqa: ANN401 -- a result
+        return self._results.next()
+
+    def __bool__(self) -> bool:
+        return True

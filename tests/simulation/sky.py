@@ -1,0 +1,263 @@
+"""Accounts whose calls fail as a seed says: before their effect, after it, staled, killed in the midst."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+
+from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
+from providers.ports import DeploymentRequest, JobOutcome, ServingNeed, TrainingRequest
+from registry.domain.states import ConnectionState
+from tests.clock import FakeClock
+from tests.cloud import Cloud, Crash, Deployed, Job
+from tests.fakes import FakeProvider, FakeProviders
+
+_T = TypeVar("_T")
+
+CREATES = frozenset({"submit", "create"})
+CHANGES = CREATES | {"delete", "delete-artifact", "cancel"}
+CHATS = frozenset({"chat", "stream"})
+LISTS = frozenset({"list", "find"})
+STALE_MAX = timedelta(seconds=20)
+"""A list may be this old, and a read of one thing half of it: less than the reads that make an absence take."""
+
+BEFORE = ("throttled", "throttled for long", "unavailable", "timed out before", "unauthorized", "killed before")
+AFTER = ("timed out after", "killed after")
+
+
+@dataclass(slots=True)
+class Sky:
+    """Where faults come from. `rate`: how likely one is at each call; 0 once the storm is over."""
+
+    random: Random
+    clock: FakeClock
+    tell: Callable[[str], None]
+    rate: float = 0.0
+    kills: int = 0
+    intended: Callable[[str, str], None] = lambda *_: None
+    """Told of every create, with operation and name, before it has its effect."""
+    deleted: Callable[[Cloud, str], None] = lambda *_: None
+    """Told of every delete that takes effect, before it does."""
+
+    def draw(self, operation: str) -> str | None:
+        if self.random.random() >= self.rate:
+            return None
+        kinds: list[str] = [*BEFORE]
+        if operation in CHANGES:
+            kinds += AFTER
+        elif operation not in CHATS and operation != "poll":
+            kinds += ["stale"] * 3
+        if operation in CREATES:
+            kinds.append("quota")
+        if operation == "delete":
+            kinds += ["does nothing", "comes back"]
+        return self.random.choice(kinds)
+
+    def die(self) -> None:
+        self.kills += 1
+        raise Crash
+
+
+@dataclass(slots=True)
+class Snapshot:
+    at: datetime
+    jobs: dict[str, Job]
+    deployments: dict[str, Deployed]
+
+
+class StormyCloud(Cloud):
+    """A `Cloud` under a `Sky`. Everything it is asked, and what went wrong, is told to the story."""
+
+    def __init__(self, name: str, sky: Sky, *, serving: ServingNeed) -> None:
+        super().__init__(sky.clock, serving=serving)
+        self.name = name
+        self.sky = sky
+        self.idempotent = serving != "none"
+        self._past: deque[Snapshot] = deque(maxlen=12)
+        self._in_the_past = False
+        self.removed_foreign: list[str] = []
+
+    def call(self, operation: str, effect: Callable[[], _T]) -> _T:
+        self.calls.append(operation)
+        fault = self.sky.draw(operation)
+        if fault or operation in CHANGES:
+            self.sky.tell(f"    call   {self.name}: {operation}" + (f"  !! {fault}" if fault else ""))
+        self._remember()
+        if fault in BEFORE:
+            self._refuse(operation, fault)
+        if fault == "quota":
+            raise RejectedError("quota exceeded: 0 of 5 left", operation=operation)
+        if fault == "stale":
+            return self._stale(operation, effect)
+        self.deletes_ignored += fault == "does nothing"
+        self.reappearing += fault == "comes back"
+        self.duplicate_jobs += fault == "made twice"
+        result = effect()
+        if fault == "timed out after":
+            raise OutcomeUnknownError("no answer", operation=operation)
+        if fault == "killed after":
+            self.sky.die()
+        return result
+
+    def _refuse(self, operation: str, fault: str) -> None:
+        match fault:
+            case "killed before":
+                self.sky.die()
+            case "unauthorized":
+                raise UnauthorizedError("the token has expired", operation=operation)
+            case "throttled" | "throttled for long":
+                wait_s = 5.0 if fault == "throttled" else 90.0
+                raise UnavailableError("too many requests", operation=operation, retry_after_s=wait_s)
+            case "timed out before" if operation in CHANGES:
+                raise OutcomeUnknownError("no answer", operation=operation)
+            case _ if operation in CHATS:
+                raise ChatError("not now", status=503)
+            case _:
+                raise UnavailableError("service unavailable", operation=operation)
+
+    def _remember(self) -> None:
+        now = self.clock.time
+        if not self._past or now - self._past[-1].at > timedelta(seconds=2):
+            self._past.append(Snapshot(now, copy.copy(self.jobs), copy.copy(self.deployments)))
+
+    def _stale(self, operation: str, effect: Callable[[], _T]) -> _T:
+        """The answer as of a while ago: what has been made since is missing, what has gone is there."""
+        oldest = self.clock.time - (STALE_MAX if operation in LISTS else STALE_MAX / 2)
+        past = next((one for one in self._past if one.at >= oldest), None)
+        if past is None:
+            return effect()
+        jobs, deployments = self.jobs, self.deployments
+        self.jobs, self.deployments, self._in_the_past = past.jobs, past.deployments, True
+        try:
+            return effect()
+        finally:
+            self.jobs, self.deployments, self._in_the_past = jobs, deployments, False
+
+    def reappear(self, name: str) -> None:
+        if not self._in_the_past:
+            super().reappear(name)
+
+    # What changes the truth
+
+    def submit(self, request: TrainingRequest) -> Job:
+        self.sky.intended("submit", request.token)
+        return super().submit(request)
+
+    def create(self, request: DeploymentRequest) -> Deployed:
+        self.sky.intended("create", request.name)
+        known = next((one for one in self.deployments.values() if one.name == request.name), None)
+        return known or super().create(request)
+
+    def delete(self, name: str) -> None:
+        one = self.named(name)
+        if one is not None and not self.deletes_ignored:
+            self.sky.deleted(self, one.name)
+            if not one.ours:
+                self.removed_foreign.append(one.name)
+        super().delete(name)
+
+    def nature(self, random: Random) -> str | None:
+        """Something happens at the provider by itself, or by other hands."""
+        serving = [one for one in self.deployments.values() if one.ours and one.outcome == "serving"]
+        running = [one for one in self.jobs.values() if one.outcome == "running"]
+        match random.choice(["lost", "broken", "stranger", "job fails", "deploy fails", "paused job"]):
+            case "lost" if serving:
+                one = random.choice(serving)
+                self.lose(one.name)
+                return f"{one.name} is deleted in the console"
+            case "broken" if serving:
+                one = random.choice(serving)
+                self.break_down(one.name)
+                return f"{one.name} breaks down"
+            case "stranger" if len(self.deployments) < 6:
+                number = self.next_id("stranger")
+                self.stranger(number, artifact_id="theirs")
+                return f"somebody makes {number}"
+            case "job fails" if running:
+                one = random.choice(running)
+                one.outcome, one.status, one.error = "failed", "failed", "loss is nan"
+                return f"{one.id} fails"
+            case "deploy fails":
+                self.deploy_failures.append("no capacity in this region")
+                return "the next deployment will fail"
+            case "paused job" if running:
+                one = random.choice(running)
+                one.status, one.polls_left = random.choice(["paused", "Pausing?"]), random.randint(1, 4)
+                return f"{one.id} is {one.status}"
+            case _:
+                return None
+
+    def strangers(self) -> list[str]:
+        return [one.name for one in self.deployments.values() if not one.ours]
+
+
+class StormyProviders(FakeProviders):
+    def __init__(self, sky: Sky) -> None:
+        super().__init__(sky.clock)
+        self._sky = sky
+
+    def of(self, connection: ConnectionState) -> FakeProvider:
+        if connection.name not in self.clouds and connection.provider in self.SERVING:
+            serving = self.SERVING[connection.provider]
+            self.clouds[connection.name] = StormyCloud(connection.name, self._sky, serving=serving)
+        return super().of(connection)
+
+    def all(self) -> list[StormyCloud]:
+        return [cloud for cloud in self.clouds.values() if isinstance(cloud, StormyCloud)]
+
+
+class MortalLog:
+    """A log whose process may be killed right before or right after an append is durable."""
+
+    def __init__(self, log: Any, sky: Sky, *, forgets: bool = False) -> None:  # noqa: ANN401 -- any store
+        self._log = log
+        self._sky = sky
+        self.rate = 0.0
+        self.forgets = forgets
+        """A planted bug: acknowledges, now and then, what it did not keep."""
+        self.acknowledged: dict[int, str] = {}
+
+    def append(self, events: Any, **options: Any) -> Any:  # noqa: ANN401 -- handed through
+        lot = self._sky.random.random()
+        if lot < self.rate / 2:
+            self._sky.tell("    log    killed before the commit")
+            self._sky.die()
+        if self.forgets and events and lot > 1 - self.rate:
+            return _Acknowledged(self._log.head(), ())
+        appended = self._log.append(events, **options)
+        for event in appended.events:
+            self._sky.tell(f"    event  {event.position} {event.stream} {event.type}  by {event.actor}")
+        if lot < self.rate:
+            self._sky.tell("    log    killed after the commit")
+            self._sky.die()
+        for event in appended.events:
+            self.acknowledged[event.position] = event.hash
+        return appended
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- everything else is the log's
+        return getattr(self._log, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    position: int
+    events: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Results:
+    """How jobs end, by the seed."""
+
+    random: Random
+    losses: list[float] = field(default_factory=list[float])
+
+    def next(self) -> tuple[JobOutcome, Mapping[str, float] | str]:
+        if self.random.random() < 0.15:
+            return "failed", "the data were refused"
+        self.losses.append(round(self.random.uniform(0.5, 2.0), 3))
+        return "succeeded", {"valid_loss": self.losses[-1]}
