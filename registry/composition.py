@@ -14,6 +14,7 @@ from typing import Self, cast
 from providers.errors import RejectedError
 from providers.ports import Connection, Provider, ProviderFactory
 from registry.application.auditing import Auditing
+from registry.application.bills import Bill
 from registry.application.commands import Commands
 from registry.application.comparing import Comparing
 from registry.application.declaring import Declaring
@@ -196,6 +197,13 @@ def open_home(home: Path, *, clock: Clock | None = None, ids: Ids | None = None)
         new_registry_id=system.short_id,
         data=_LateTrainingData(home),
     )
+
+
+def read_bill(path: Path) -> Bill:
+    """A provider's bill from a file. Raises BadInputError naming the file and what is wrong with it."""
+    from registry.store import bills
+
+    return bills.read_bill(path)
 
 
 class _LateTrainingData:

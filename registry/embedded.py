@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from registry.application.bills import ReconciliationView
+from registry.application.bills import ReconciliationView, compare
 from registry.application.commands import FineTune, provider_errors
 from registry.application.declaring import read_toml
 from registry.application.focus import Focus
@@ -35,7 +35,7 @@ from registry.application.views import (
     StepView,
     VersionView,
 )
-from registry.composition import Registry, open_home
+from registry.composition import Registry, open_home, read_bill
 from registry.domain.errors import RefusedError, TenureError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef, parse_ref
@@ -492,7 +492,8 @@ class Tenure:
 
     def audit_against(self, bill: Path | str) -> ReconciliationView:
         """A provider's bill (CSV or Parquet) beside the ledger, for the time that it is of."""
-        return self._registry.auditing.reconcile(Path(bill).expanduser())
+        read = read_bill(Path(bill).expanduser())
+        return compare(read, self.audit(from_=read.from_, to=read.to))
 
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
         return self._registry.reading.connections(as_of)

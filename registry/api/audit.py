@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse, Response
 from registry.api.answers import AsOf, documented
 from registry.application.auditing import moment
 from registry.application.views import AuditView, to_json
-from registry.domain.errors import BadInputError
 from registry.transport.services import Services, check
 
 Time = Annotated[str | None, Query(description="A date or a time, ISO 8601; UTC without a zone", max_length=64)]
@@ -57,18 +56,14 @@ class Audit:
         self, request: Request, from_: str | None, to: str | None, by: By | None, as_of: str | None, format: str
     ) -> Response:
         check(request, "read")
-        view = self._auditing.audit(from_=moment(from_, "from"), to=moment(to, "to"), by=by, as_of=as_of)
-        if format == "json":
-            return JSONResponse(view.as_json())
-        return _file(view, format)
+        start, end = moment(from_, "from"), moment(to, "to")
+        if format == "focus":
+            return _file(self._auditing.focus(from_=start, to=end, as_of=as_of).csv(), format)
+        view = self._auditing.audit(from_=start, to=end, by=by, as_of=as_of)
+        return JSONResponse(view.as_json()) if format == "json" else _file(audit_csv(view), format)
 
 
-def _file(view: AuditView, format: str) -> Response:
-    if format == "focus":
-        raise BadInputError(
-            "format=focus is not available yet", field="format", hint="csv and json have the same facts"
-        )
-    text = audit_csv(view)
+def _file(text: str, format: str) -> Response:
     name = f"tenure-{format}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)

@@ -142,7 +142,7 @@ def training_row(one: Trained, connection: ConnectionState | None) -> Row | None
     return {
         **_seller(one.provider, one.connection, connection, None),
         **_costs(one.cost, one.price.currency, one.price.amount, priced, "1000000 Tokens" if by_token else "Hours"),
-        **_times(max(one.trained_at - took, month_of(one.trained_at)[0]), one.trained_at),
+        **_times(max(one.trained_at - took, month_of(one.trained_at)[0]), one.trained_at + SECOND),
         "ChargeDescription": f"Training of {one.ref}",
         "ConsumedQuantity": _number(quantity),
         "ConsumedUnit": "Tokens" if by_token else "Hours",
