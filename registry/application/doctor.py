@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from registry.application.ports import LogTools, VersionQuery
@@ -13,6 +14,8 @@ from registry.domain import retirement
 from registry.domain.errors import TenureError
 
 FREE_BYTES_MIN = 1_000_000_000
+SLOW = timedelta(minutes=30)
+"""A deployment that takes longer to come up is told about."""
 
 
 def examine(
@@ -30,7 +33,7 @@ def examine(
             CheckView(name=f"{connection.name}: {one.name}", passed=one.passed, detail=one.detail, remedy=one.remedy)
             for one in found
         ]
-    return [*checks, *_versions(reading), *_deployments(reading), *_retirements(reading)]
+    return [*checks, *_versions(reading), *_deployments(reading), *_slow(reading), *_retirements(reading)]
 
 
 def _stopped(connection: ConnectionView) -> CheckView:
@@ -72,6 +75,21 @@ def _versions(reading: Reading) -> list[CheckView]:
             remedy=f"tenure retry {one.ref}, or tenure delete {one.ref}",
         )
         for one in failed
+    ]
+
+
+def _slow(reading: Reading) -> list[CheckView]:
+    """What is billed and does not come up."""
+    now = reading.now()
+    return [
+        CheckView(
+            name=f"deployment {one.id}",
+            passed=False,
+            detail=f"{one.state} since {one.requested_at.isoformat(timespec='minutes')}, for {one.ref}, and billed",
+            remedy=f"it is given up by itself when it takes too long; tenure undeploy {one.id} does so now",
+        )
+        for one in reading.deployments(billed=True)
+        if one.state == "provisioning" and now - one.requested_at > SLOW
     ]
 
 

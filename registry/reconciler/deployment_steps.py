@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from providers.errors import (
     ChatError,
@@ -29,6 +29,8 @@ from registry.reconciler.using import Uses
 
 SCHEDULER = Who(actor="scheduler")
 PROBE_TIMEOUT_S = 120.0
+PROVISIONING_MAX = timedelta(hours=2)
+"""How long a deployment may take to answer: Azure takes minutes, Bedrock up to half an hour."""
 FEW = 3
 """So many deployments are asked for one by one: a list shows everything else of the account, too."""
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "temperature": 0}
@@ -165,12 +167,23 @@ class DeploymentSteps:
             self._append(deployment.id, lambda now, _: deploying.failed(now, error=error, exists=True, who=who))
             return error
         if report.outcome != "serving":
-            return Waiting(report.status)
+            return self._wait(deployment, report.status)
         problem = self._probe(provider, deployment, report.endpoint)
         if problem is not None:
-            return Waiting(f"it does not answer yet: {problem}")
+            return self._wait(deployment, f"it does not answer yet: {problem}")
         self._append(deployment.id, lambda now, _: deploying.serving(now, endpoint=report.endpoint, who=who))
         return "answered a probe"
+
+    def _wait(self, deployment: DeploymentState, detail: str) -> Done:
+        """One that does not come up in time has failed: it is billed, and nobody is served."""
+        since = deployment.billed_from or deployment.requested_at
+        if since is None or self._clock() - since < PROVISIONING_MAX:
+            return Waiting(detail)
+        hours = PROVISIONING_MAX.total_seconds() / 3600
+        error = f"not serving after {hours:g} hours: {detail}"
+        who = SCHEDULER
+        self._append(deployment.id, lambda now, _: deploying.failed(now, error=error, exists=True, who=who))
+        return error
 
     def _watch(self, step: Step, report: DeploymentReport | None) -> Done:
         """Whether it still serves. Absence is believed after several reads; a failure that is shown, at once."""

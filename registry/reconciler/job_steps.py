@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError
+from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import JobReport, Provider
 from registry.application.commands import Commands, training_request
 from registry.application.finishing import finished
@@ -73,6 +73,8 @@ class JobSteps:
         found = provider.training.find(name=version.job_name or "", token=version.job_token or "")
         if not found and version.submitted:
             reads = provider.capabilities.absence_reads or self._looks.absence
+            if version.job_name in self._looks.unheard:
+                reads = 1
             missed = self._looks.miss(version.job_name or "", self._clock())
             if missed.reads < reads:
                 return Waiting(f"not shown in {missed.reads} reads, and it may have been made")
@@ -83,13 +85,16 @@ class JobSteps:
         request = training_request(self._home, version, self._commands.registry_id())
         try:
             report = self._provider(version).training.submit(request)
-        except UnauthorizedError:
+        except (UnauthorizedError, UnavailableError):
+            if not version.outcome_unknown:
+                self._looks.unheard.add(request.name)
             raise
         except RejectedError as refusal:
             message = refusal.message
             self._append(ref_of(version), lambda now: versions.failed(now, message, _provider_who(version)))
             return f"refused: {message}"
         except OutcomeUnknownError as error:
+            self._looks.unheard.discard(request.name)
             unknown = ev.TrainingOutcomeUnknown(attempt=version.attempt, error=error.message)
             stream = f"version:{ref_of(version)}"
             self._append(

@@ -59,6 +59,8 @@ class Looks:
     absence: int = 3
     missed: dict[str, Missed] = field(default_factory=dict[str, "Missed"])
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    unheard: set[str] = field(default_factory=set[str])
+    """Names of jobs whose last create, as its answer said, made nothing."""
     without_curves: dict[str, bool] = field(default_factory=dict[str, bool])
     """Connections with too many jobs under way to read each one's losses."""
     in_flight: Callable[[str], int] = nobody

@@ -98,7 +98,7 @@ def test_killed_around_every_call_it_still_ends_in_the_same_place(tmp_path: Path
     """One kill after another, each at the next call after the last."""
     stage = Stage(tmp_path)
     cloud = stage.cloud()
-    cloud.crash_every = (7, when)
+    cloud.crash_every = (11, when)
     live(stage)
     cloud.crash_every = None
     surely_settle(stage)
