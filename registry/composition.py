@@ -20,6 +20,7 @@ from registry.application.comparing import Comparing
 from registry.application.declaring import Declaring
 from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
 from registry.application.reading import Reading
+from registry.application.replaying import Replaying
 from registry.application.unit import Door
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
@@ -109,6 +110,7 @@ class Registry:
     tools: LogTools
     reading: Reading
     comparing: Comparing
+    replaying: Replaying
     auditing: Auditing
     commands: Commands
     declaring: Declaring
@@ -172,6 +174,7 @@ def compose(
         tools=cast("LogTools", log),
         reading=reading,
         comparing=Comparing(log, providers, reading),
+        replaying=Replaying(log=log, clock=clock, providers=providers, reading=reading, commands=commands),
         auditing=Auditing(log, clock, reading),
         commands=commands,
         declaring=Declaring(log=log, clock=clock, providers=providers, door=door),

@@ -21,6 +21,7 @@ from registry.application.declaring import read_toml
 from registry.application.focus import Focus
 from registry.application.ports import DataSource, VersionQuery
 from registry.application.reading import AsOf
+from registry.application.replaying import ReplayView
 from registry.application.views import (
     AuditView,
     ChangeView,
@@ -413,6 +414,13 @@ class Tenure:
         self._registry.reading.model_state(model)
         return self._registry.reconciler.policy_plan(model)
 
+    def policy_replay(self, model: str, source: Path | str | Mapping[str, object] | None = None) -> ReplayView:
+        """Another policy (a TOML file, or its keys) over the recorded history: what it would have deployed, deleted
+        and spent, beside what was. None: the policy in force. Changes nothing.
+        """
+        document = source if isinstance(source, Mapping) or source is None else read_toml(Path(source))
+        return self._registry.replaying.replay(model, document)
+
     # Questions
 
     def models(self, *, as_of: AsOf = None) -> list[ModelView]:
@@ -484,9 +492,7 @@ class Tenure:
         """What was billed from one time to another, for which version, since when, on whose word."""
         return self._registry.auditing.audit(from_=from_, to=to, by=by, as_of=as_of)
 
-    def audit_focus(
-        self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None
-    ) -> Focus:
+    def audit_focus(self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None) -> Focus:
         """The same in the rows of FOCUS 1.2; `.csv()` is the file."""
         return self._registry.auditing.focus(from_=from_, to=to, as_of=as_of)
 

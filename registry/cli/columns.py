@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from registry.cli.output import Column, human
 
 if TYPE_CHECKING:
+    from registry.application.bills import ComparedView
+    from registry.application.replaying import ReplayedActView
     from registry.application.views import (
         BilledDeploymentView,
         ChangeView,
@@ -154,6 +156,14 @@ STEPS: list[Column[StepView]] = [
     Column("actor", lambda row: row.actor, piped_only=True),
     Column("due_at", lambda row: row.due_at, shown=lambda row: _minute(row.due_at), spare=9),
 ]
+REPLAYED: list[Column[ReplayedActView]] = [
+    Column("at", lambda row: row.at, shown=lambda row: _minute(row.at)),
+    Column("where", lambda row: row.where),
+    Column("what", lambda row: row.what),
+    Column("subject", lambda row: row.subject),
+    Column("actor", lambda row: row.actor, wraps=True),
+    Column("why", lambda row: row.why, wraps=True),
+]
 CHANGES: list[Column[ChangeView]] = [
     Column("kind", lambda row: row.kind),
     Column("subject", lambda row: row.subject, wraps=True),
@@ -185,6 +195,16 @@ BILLED: list[Column[BilledDeploymentView]] = [
     Column("currency", lambda row: row.deployment.currency, piped_only=True),
     Column("requested_by", lambda row: row.deployment.requested_by, wraps=True, spare=7),
     Column("reason", lambda row: row.deployment.reason, wraps=True, spare=6),
+]
+COMPARED: list[Column[ComparedView]] = [
+    Column("status", lambda row: row.status),
+    Column("ref", lambda row: row.ref),
+    Column("resource", lambda row: row.resource, wraps=True, spare=5),
+    Column("ledger", lambda row: row.ledger, right=True),
+    Column("bill", lambda row: row.bill, right=True),
+    Column("difference", lambda row: row.difference, right=True),
+    Column("currency", lambda row: row.currency),
+    Column("deployments", lambda row: row.deployments, piped_only=True),
 ]
 TRAINING_COSTS: list[Column[TrainingCostView]] = [
     Column("version", lambda row: row.version),

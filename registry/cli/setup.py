@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from registry.cli.options import AsJson, File, Model, Plan
-from registry.cli.output import print_json, show_fields, show_list
+from registry.cli.output import interactive, print_json, show_fields, show_list
 from registry.cli.session import LATER, opened, settle
 from registry.domain.errors import TenureError, UnavailableError
 
@@ -97,6 +98,35 @@ def policy_plan(model: Model, as_json: AsJson = False) -> None:
     with opened() as tenure:
         steps = tenure.policy_plan(model)
     show_list(steps, STEPS, as_json=as_json, empty="Nothing to do.")
+
+
+@policy.command("replay")
+def policy_replay(
+    model: Model,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="FILE", help="The other policy, in TOML; by default the one in force."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run another policy over a model's recorded history: what it would have deployed, deleted and spent.
+
+    Example: tenure policy replay support-bot --policy thrifty.toml
+    """
+    from registry.cli.columns import REPLAYED, money
+
+    with opened() as tenure:
+        told = tenure.policy_replay(model, policy)
+    if as_json:
+        print_json(told.as_json())
+        return
+    show_list(told.acts, REPLAYED, as_json=False, empty="Nothing would have been done, and nothing was.")
+    if interactive():
+        more = f"; {told.unpriced} deployments have no known price" if told.unpriced else ""
+        typer.echo(
+            f"Serving would have cost {money(told.cost, told)}; it has cost {money(told.recorded_cost, told)}:"
+            f" a difference of {money(told.difference, told)}{more}."
+        )
 
 
 def reconcile(plan: Plan = False, as_json: AsJson = False) -> None:
