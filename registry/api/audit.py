@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from registry.api.answers import AsOf, documented
+from registry.application.audit_csv import audit_csv
 from registry.application.auditing import moment
-from registry.application.views import AuditView, to_json
 from registry.transport.services import Services, check
 
 Time = Annotated[str | None, Query(description="A date or a time, ISO 8601; UTC without a zone", max_length=64)]
@@ -67,25 +65,3 @@ def _file(text: str, format: str) -> Response:
     name = f"tenure-{format}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
-
-
-_COLUMNS = ("id", "ref", "connection", "provider", "provider_id", "name", "state", "requested_by", "reason", "currency")
-
-
-def audit_csv(view: AuditView) -> str:
-    """One line per billed interval of a deployment, then one per training; the same columns for both."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["kind", *_COLUMNS, "from", "to", "known", "quantity", "unit", "rate", "cost"])
-    for one in view.deployments:
-        known = one.deployment.as_json()
-        for span in one.intervals:
-            row = span.as_json()
-            spans = [row["from"], row["to"], row["known"], None, "hour", row["hourly_rate"], row["cost"]]
-            writer.writerow(["deployment", *(known[name] for name in _COLUMNS), *spans])
-    for cost in view.training:
-        row = cost.as_json()
-        held = {**row, "ref": cost.version}
-        spans = [None, row["trained_at"], True, row["quantity"], row["unit"], to_json(cost.price), row["cost"]]
-        writer.writerow(["training", *(held.get(name) for name in _COLUMNS), *spans])
-    return text.getvalue()

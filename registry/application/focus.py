@@ -83,6 +83,11 @@ class Focus:
     rows: Sequence[Row]
     unpriced: int
 
+    @classmethod
+    def of_csv(cls, text: str, *, unpriced: int) -> Focus:
+        rows = csv.DictReader(io.StringIO(text))
+        return cls(rows=[{name: value or None for name, value in row.items()} for row in rows], unpriced=unpriced)
+
     def csv(self) -> str:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

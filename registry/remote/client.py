@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from registry.application.declaring import read_toml
+from registry.application.focus import Focus
 from registry.application.reading import AsOf
 from registry.application.views import (
     AuditView,
@@ -287,6 +288,11 @@ class Remote(Tenure):
         if by is None:
             return parse(AuditView, self._http.get("/audit/deployments", **query))
         return parse(AuditView, self._http.get("/audit/costs", by=by, **query))
+
+    def audit_focus(self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None) -> Focus:
+        query = {"from_": _time(from_), "to": _time(to), "as_of": _time(as_of)}
+        text = self._http.text("/audit/deployments", format="focus", **query)
+        return Focus.of_csv(text, unpriced=self.audit(from_=from_, to=to, as_of=as_of).unpriced)
 
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
         return [parse(ConnectionView, one) for one in self._http.pages("/connections", as_of=_time(as_of))]

@@ -57,6 +57,9 @@ class Http:
     def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON
         return self._answer("GET", path, query).json()
 
+    def text(self, path: str, **query: object) -> str:
+        return self._answer("GET", path, query).text
+
     def post(self, path: str, body: object, *, key: str | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         return self._answer("POST", path, query, body, key or os.urandom(16).hex()).json()
 

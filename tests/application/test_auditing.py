@@ -45,7 +45,7 @@ def test_months_add_up_and_a_deleted_deployment_stays_in_the_month_it_was_billed
     start, end = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
     whole = auditing.audit(from_=start, to=end)
     first, second = auditing.audit(from_=start, to=middle), auditing.audit(from_=middle, to=end)
-    assert whole.total == first.total + second.total
+    assert whole.total == (first.total or 0) + (second.total or 0)
     assert [one.version for one in first.training + second.training] == ["bot@1"]
     assert whole.deployments[0].deployment.state == "deleted"
     assert auditing.audit(from_=end).deployments == ()
@@ -85,7 +85,7 @@ def test_the_audit_is_grouped_by_what_is_asked(stage: Stage, by: str) -> None:
     }
     assert keys == expected[by]
     serving = sum((cast("Decimal", one["serving"]) for one in audit.groups), Decimal(0))
-    assert abs(serving - audit.total) < Decimal("0.00001")
+    assert serving == audit.total
     assert sum(cast("int", one["unpriced"]) for one in audit.groups) == 2, "two trainings without a price"
 
 

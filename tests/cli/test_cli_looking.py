@@ -231,18 +231,39 @@ def test_the_audit_is_a_summary_and_tables_on_a_terminal(local: Local) -> None:
     local.fine_tune("--wait")
     local.tenure("activate", "support-bot@1", "--wait")
     out = local.tenure("audit").out
-    assert "Cost" in out
-    assert "Deployments" in out
+    assert "Cost 0.00 USD, 1 billed now at 0.00 USD an hour." in out
+    assert "Billed now" in out
     assert "Training" in out
+    assert "Not billed any more" not in out
 
 
-def test_focus_is_refused_until_it_is_there_and_a_wrong_time_too(tenure: Run) -> None:
-    answer = tenure("audit", "--format", "focus")
-    assert answer.code == 2
-    assert "not available yet" in answer.err
+def test_focus_has_a_row_for_every_charge_and_fits_itself(local: Local, tmp_path: Path) -> None:
+    ref = local.active()
+    answer = local.tenure("audit", "--format", "focus")
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert {row["x_Version"] for row in rows} == {ref}
+    assert {row["ServiceCategory"] for row in rows} == {"AI and Machine Learning"}
+    bill = tmp_path / "focus.csv"
+    bill.write_text(answer.out)
+    compared = local.tenure("audit", "--reconcile", str(bill))
+    assert (compared.code, {row["status"] for row in compared.records}) == (0, {"fits"})
+    bill.write_text(answer.out.replace("\n0,", "\n5,", 1))
+    other = local.tenure("audit", "--reconcile", str(bill), "--json")
+    assert (other.code, other.json["fits"]) == (1, False)
+
+
+def test_the_audit_as_of_a_position_says_what_was_known_then(local: Local) -> None:
+    local.active()
+    assert local.tenure("audit", "--as-of", "1", "--json").json["deployments"] == []
+    assert local.tenure("audit", "--as-of", "soon").code == 2
+
+
+def test_an_audit_that_cannot_be_is_refused(tenure: Run) -> None:
     wrong = tenure("audit", "--from", "last tuesday")
-    assert wrong.code == 2
-    assert "--from" in wrong.err
+    assert (wrong.code, "--from" in wrong.err) == (2, True)
+    assert tenure("audit", "--reconcile", "bill.csv", "--by", "day").code == 2
+    missing = tenure("audit", "--reconcile", "bill.csv")
+    assert (missing.code, "bill.csv: there is no such file" in missing.err) == (2, True)
 
 
 def test_the_log_is_verified_rebuilt_and_copied(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
