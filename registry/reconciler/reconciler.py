@@ -20,6 +20,7 @@ from registry.application.views import StepView
 from registry.domain.errors import TenureError
 from registry.domain.plan import Action, Step
 from registry.domain.policy import SchedulerSettings
+from registry.reconciler.allowance import Allowance
 from registry.reconciler.backoff import Backoff
 from registry.reconciler.connections import Connections
 from registry.reconciler.deployment_steps import DeploymentSteps
@@ -68,6 +69,7 @@ class Reconciler:
         self._backoff = Backoff(jitter)
         self._connections = Connections(log, door, self._backoff)
         self._looks = Looks()
+        self.allowance = Allowance()
         self._lanes = Lanes()
         self._settings = SchedulerSettings.of({})
         uses = Uses(log, clock)
@@ -218,6 +220,7 @@ class Reconciler:
             self._backoff.wait_until(step.subject, step.action, looks=paced),
             self._backoff.wait_until(step.connection, look, looks=paced) if look is not None else None,
             self._connections.wait_until(step.connection, step.action),
+            self.allowance.wait_until(step.connection, step.action, self._clock()),
         )
         return max((time for time in waits if time is not None), default=None)
 
@@ -246,6 +249,7 @@ class Reconciler:
     def _look(self, name: str, looking: Looking[Any], steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
         """A look that fails is one failure of its connection, and says nothing about what it was to show."""
         first, now = steps[0], self._clock()
+        self.allowance.used(first.connection, first.action, now)
         try:
             reports = looking.look(steps)
             pace = self._pace(first)
@@ -262,6 +266,8 @@ class Reconciler:
     def _attempt(self, step: Step, perform: Callable[[], Done]) -> StepView:
         now = self._clock()
         try:
+            if self._look_of(step) is None:
+                self.allowance.used(step.connection, step.action, now)
             if step.action in NEW_WORK:
                 self._commands.limits.check_space()
             done = perform()
