@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from registry.application.access import Grant, Token
 from registry.application.views import iso
-from registry.domain.errors import BadInputError, NotFoundError
+from registry.domain.errors import NotFoundError, UnavailableError
 
 FILE = "tokens.json"
 USED_FILE = "tokens-used.json"
@@ -100,10 +100,8 @@ class TokenFile:
             document = json.loads(self._path.read_text("utf-8"))
             self._tokens = {one["id"]: _read(one) for one in document["tokens"]}
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{self._path} cannot be read: {error!r}"
-            raise BadInputError(
-                message, hint="restore it from a backup, or move it away and make new tokens"
-            ) from error
+            hint = f"restore {self._path} from a backup, or move it away and make new tokens"
+            raise UnavailableError(f"{FILE} cannot be read: {type(error).__name__}", hint=hint) from error
         self._stamp = stamp
 
 

@@ -72,7 +72,7 @@ class Guard:
         try:
             refused = self._refusal(scope, headers)
             if refused is None:
-                await self._app_for(scope["path"])(scope, receive, exchange.send)
+                await self._apps[_bytes_max(scope["path"])](scope, receive, exchange.send)
             else:
                 await refused(scope, receive, exchange.send)
         except asyncio.CancelledError:
@@ -87,17 +87,13 @@ class Guard:
             exchange.told()
             request_id.reset(bound)
 
-    def _app_for(self, path: str) -> ASGIApp:
-        if path.startswith(UPLOADS):
-            return self._apps[UPLOAD_BYTES_MAX]
-        return self._apps[CHAT_BYTES_MAX if is_openai(path) else BODY_BYTES_MAX]
-
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Puts the principal in the scope; or answers what whoever asks is told instead."""
         state = scope.setdefault("state", {})
         state["principal"] = ANONYMOUS
         path: str = scope["path"]
         try:
+            check_size(path, headers)
             check_origin(scope["method"], headers)
             if self._loopback:
                 check_loopback(headers)
@@ -149,6 +145,25 @@ class _Exchange:
         principal: Principal = self._scope["state"]["principal"]
         took_ms = round((time.perf_counter() - self._began) * 1000, 2)
         note(level, "request", method=method, path=path, status=self.status, ms=took_ms, actor=principal.actor)
+
+
+def _bytes_max(path: str) -> int:
+    if path.startswith(UPLOADS):
+        return UPLOAD_BYTES_MAX
+    return CHAT_BYTES_MAX if is_openai(path) else BODY_BYTES_MAX
+
+
+def check_size(path: str, headers: Mapping[str, str]) -> None:
+    """What says beforehand that it is too large. What does not say is cut off when it has become so."""
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) > _bytes_max(path):
+        raise TooLargeError(f"{length} bytes are too many here: at most {_bytes_max(path)}")
+
+
+class TooLargeError(TenureError):
+    exit_code = 2
+    status = 413
+    title = "Too large"
 
 
 def is_data(path: str) -> bool:
