@@ -70,7 +70,7 @@ class JobSteps:
     def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:
         """Every job of this attempt. That there is none is believed after several reads: a list may be stale."""
         provider = self._provider(version)
-        found = provider.training.find(name=version.job_name or "", token=version.job_token or "")
+        found = self._all_of(version)
         if not found and version.submitted:
             reads = provider.capabilities.absence_reads or self._looks.absence
             if version.job_name in self._looks.unheard:
@@ -102,25 +102,40 @@ class JobSteps:
                 lambda now: [] if now.outcome_unknown else [SCHEDULER.says(stream, unknown)],
             )
             raise
-        return self._adopt(version, [report])
+        # A request can be delivered twice, with one answer: the provider then has two jobs.
+        made = self._all_of(version)
+        if all(one.id != report.id for one in made):
+            self._looks.unchecked.add(report.id)
+            made = [report, *made]
+        return self._adopt(version, made)
+
+    def _all_of(self, version: VersionState) -> Sequence[JobReport]:
+        """Every job of an attempt, oldest first."""
+        return self._provider(version).training.find(name=version.job_name or "", token=version.job_token or "")
 
     def _adopt(self, version: VersionState, found: Sequence[JobReport]) -> Done:
-        """Record the first job; any other that the provider made all the same is recorded and stopped before that,
-        because nobody looks for duplicates of a job that is known.
-        """
-        first, *duplicates = found
+        """Record the first job; any other that the provider made all the same is recorded and removed before that."""
+        known = (self._log.version(ref_of(version)) or version).duplicate_jobs
+        first = next((one for one in found if one.id not in known), found[0])
+        self._remove_duplicates(version, [one for one in found if one.id != first.id])
+        job = ev.JobRef(id=first.id, name=first.name, status=first.status)
+        self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
+        return f"job {first.id}"
+
+    def _remove_duplicates(self, version: VersionState, duplicates: Sequence[JobReport]) -> None:
+        provider = self._provider(version)
         for one in duplicates:
             duplicate = ev.DuplicateJobFound(job=ev.JobRef(id=one.id, name=one.name, status=one.status))
             self._append(
                 ref_of(version),
-                lambda now, known=duplicate: (
-                    [] if known.job.id in now.duplicate_jobs else [SCHEDULER.says(f"version:{ref_of(now)}", known)]
+                lambda now, found=duplicate: (
+                    [] if found.job.id in now.duplicate_jobs else [SCHEDULER.says(f"version:{ref_of(now)}", found)]
                 ),
             )
-            self._provider(version).training.cancel(one.id)
-        job = ev.JobRef(id=first.id, name=first.name, status=first.status)
-        self._append(ref_of(version), lambda now: versions.started(now, job, _provider_who(version)))
-        return f"job {first.id}"
+            if one.artifact is not None:
+                provider.artifacts.delete(one.artifact.id)
+            elif one.outcome == "running":
+                provider.training.cancel(one.id)
 
     def look(self, steps: Sequence[Step]) -> Mapping[str, JobReport]:
         """All jobs of a connection that are under way or being stopped, with one poll."""
@@ -138,6 +153,11 @@ class JobSteps:
             error = f"the provider no longer has job {version.job_id}"
             self._append(ref_of(version), lambda now: versions.failed(now, error, _provider_who(version)))
             return error
+        if version.job_id in self._looks.unchecked:
+            made = self._all_of(version)
+            self._remove_duplicates(version, [one for one in made if one.id != version.job_id])
+            if any(one.id == version.job_id for one in made):
+                self._looks.unchecked.discard(version.job_id)
         if report.outcome != "running" or not self._looks.without_curves.get(step.connection):
             self._record_metrics(self._provider(version), version, version.job_id)
         return self._record(version, report)

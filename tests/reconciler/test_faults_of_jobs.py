@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnavailableError
-from tests.fakes import When, provider_error
+from providers.ports import Artifact, JobReport
+from tests.fakes import Crash, FakeTraining, When, provider_error
 from tests.stage import ANA, Stage
 
 
@@ -100,3 +103,57 @@ def test_a_version_cancelled_before_its_unknown_job_exists_learns_that_there_was
     stage.registry.commands.cancel(ref, ANA)
     stage.settle()
     assert stage.history(str(ref))[-1].data["status"] == "never started"
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_create_that_was_delivered_twice_and_answered_once_leaves_one_job(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, behind: bool
+) -> None:
+    """`behind`: the list does not show either of them at first."""
+    cloud = stage.cloud()
+    cloud.duplicate_jobs = 1
+    if behind:
+        find = FakeTraining.find
+        reads = iter([False, False])
+
+        def late(self: FakeTraining, *, name: str, token: str) -> Sequence[JobReport]:
+            return find(self, name=name, token=token) if next(reads, True) else []
+
+        monkeypatch.setattr(FakeTraining, "find", late)
+    ref = stage.fine_tune()
+    stage.run()
+    for job in cloud.jobs.values():
+        job.polls_left = max(job.polls_left, 3)
+    stage.settle()
+    assert stage.state(ref) == "trained"
+    assert [job.outcome for job in cloud.jobs.values()] == ["succeeded", "cancelled"]
+    assert stage.types(str(ref)).count("duplicate-job-found") == 1
+    assert stage.types(str(ref)).count("training-started") == 1
+
+
+def test_a_duplicate_that_has_finished_already_leaves_no_model(stage: Stage) -> None:
+    cloud = stage.cloud()
+    cloud.duplicate_jobs = 1
+    cloud.fail("submit", provider_error(OutcomeUnknownError), when="after")
+    ref = stage.fine_tune()
+    stage.run()
+    second = cloud.jobs["job-2"]
+    second.outcome, second.status, second.name = "succeeded", "succeeded", "twin"
+    cloud.artifacts["ft:twin"] = Artifact(id="ft:twin")
+    stage.settle()
+    assert (stage.state(ref), list(cloud.artifacts)) == ("trained", ["ft:tenure-test12-bot-1-1"])
+    assert cloud.count("cancel") == 0
+
+
+def test_which_of_two_jobs_is_the_duplicate_does_not_change_with_a_kill(stage: Stage) -> None:
+    """It is killed when the second is known for a duplicate, and before it is stopped."""
+    cloud = stage.cloud()
+    cloud.duplicate_jobs = 1
+    cloud.fail("cancel", Crash())
+    ref = stage.fine_tune()
+    with pytest.raises(Crash):
+        stage.run()
+    stage.restart()
+    stage.settle()
+    assert stage.state(ref) == "trained"
+    assert [job.outcome for job in cloud.jobs.values()] == ["succeeded", "cancelled"]
