@@ -60,6 +60,7 @@ class Upstream:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._behaviours: dict[str, Behaviour] = {}
+        self._usual: Behaviour = answer
         self._server = Server(self._answer)
 
     @property
@@ -68,6 +69,9 @@ class Upstream:
 
     def behave(self, model: str, behaviour: Behaviour) -> None:
         self._behaviours[model] = behaviour
+
+    def behave_always(self, behaviour: Behaviour) -> None:
+        self._usual = behaviour
 
     def models(self) -> list[str]:
         return [str(one.json["model"]) for one in self.calls]
@@ -82,7 +86,7 @@ class Upstream:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         call = Call(scope["path"], headers, b"".join(parts), send, receive)
         self.calls.append(call)
-        await self._behaviours.get(str(call.json.get("model")), answer)(call)
+        await self._behaviours.get(str(call.json.get("model")), self._usual)(call)
 
     def __enter__(self) -> Self:
         self._server.__enter__()
