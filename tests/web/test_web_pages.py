@@ -1,0 +1,178 @@
+"""Every page, as a person sees it: what stands on it, that it fits a phone, and that axe finds no serious fault."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.web.site import Site
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+SERIOUS = {"serious", "critical"}
+PHONE_PX = 390
+
+PAGES = {
+    "overview": "/",
+    "models": "/models",
+    "model": "/models/support-bot",
+    "timeline": "/models/support-bot/2",
+    "training": "/models/support-bot/3/training",
+    "deployment": "/models/support-bot/3/deployment",
+    "cost": "/models/support-bot/2/cost",
+    "deployments": "/deployments?look=1",
+    "audit": "/audit",
+    "lifecycle": "/lifecycle",
+    "event": "/events/20",
+    "fine-tune": "/fine-tune?connection=cloud",
+    "past": "/models/support-bot?as_of=40",
+    "login": "/login",
+    "not found": "/models/no-such-model",
+}
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Browser, site: Site) -> Any:
+    """A dark phone."""
+    context = browser.new_context(
+        base_url=site.url, viewport={"width": PHONE_PX, "height": 844}, color_scheme="dark", has_touch=True
+    )
+    yield context.new_page()
+    context.close()
+
+
+def faults(page: Page, *rules: str) -> list[str]:
+    """What axe finds serious or critical, with where it stands; by default by all of its rules."""
+    page.evaluate(AXE)
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found: list[dict[str, Any]] = page.evaluate(
+        "async (options) => (await axe.run(document, options)).violations", options
+    )
+    return [
+        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:4]}"
+        for one in found
+        if one["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_a_page_is_well_formed_and_axe_finds_no_serious_fault(page: Page, path: str) -> None:
+    page.goto(path)
+    assert page.locator("h1").count() == 1
+    assert page.locator("main").count() == 1
+    assert "Tenure" in page.title()
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_a_page_fits_a_phone_and_can_be_read_and_touched_in_the_dark(phone: Page, path: str) -> None:
+    phone.goto(path)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_PX
+    assert faults(phone, "color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable") == []
+
+
+def test_the_overview_says_what_is_billed_and_what_needs_somebody(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_label("Billed now").first).to_contain_text("3.60 USD/h")
+    expect(page.get_by_role("region", name="Warnings").last).to_contain_text("support-bot@3 is billed but not active")
+    row = page.get_by_role("row").filter(has_text="support-bot@2")
+    expect(row).to_contain_text("better on refunds")
+
+
+def test_a_model_shows_its_versions_their_losses_and_its_policy_in_words(page: Page) -> None:
+    page.goto("/models/support-bot")
+    expect(page.get_by_role("row").filter(has_text="support-bot@2")).to_contain_text("active")
+    expect(page.get_by_text("It may cost at most 5.00 an hour")).to_be_visible()
+    expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
+    page.goto("/models/support-bot?compare=1&compare=3")
+    expect(page.locator("#curves")).to_contain_text("support-bot@1 validation")
+    expect(page.locator("#curves")).not_to_contain_text("support-bot@2")
+
+
+def test_versions_are_filtered_by_their_state(page: Page) -> None:
+    page.goto("/models/support-bot")
+    page.get_by_role("navigation", name="State").get_by_role("link", name="failed").click()
+    expect(page.get_by_role("row").filter(has_text="support-bot@4")).to_contain_text("longer than the model's context")
+    expect(page.get_by_role("row").filter(has_text="support-bot@2")).to_have_count(0)
+
+
+def test_a_timeline_leads_from_an_effect_to_its_cause_and_to_the_raw_event(page: Page) -> None:
+    page.goto("/models/support-bot/2")
+    serves = page.locator(".entry").filter(has_text="it answered a probe")
+    cause = serves.get_by_role("link", name="because of")
+    target = cause.get_attribute("href") or ""
+    cause.click()
+    expect(page.locator(target)).to_contain_text("About to deploy")
+    serves.get_by_text("JSON").click()
+    expect(serves.locator("pre")).to_contain_text('"type": "deployment-serving"')
+    serves.get_by_title("Permalink").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("it answered a probe")
+
+
+def test_what_cannot_be_done_says_why(page: Page) -> None:
+    page.goto("/models/support-bot/2")
+    page.get_by_text("Why not").click()
+    expect(page.get_by_text("only a version that is failed or cancelled can retry")).to_be_visible()
+    expect(page.get_by_role("group", name="What can be done")).to_contain_text("Retire")
+    expect(page.get_by_role("group", name="What can be done")).not_to_contain_text("Activate")
+
+
+def test_the_audit_draws_what_was_billed_and_hands_it_over(page: Page) -> None:
+    page.goto("/audit")
+    page.get_by_role("link", name="Last 90 days").click()
+    expect(page.get_by_role("img", name="support-bot@1:")).to_be_visible()
+    expect(page.get_by_label("By model")).to_contain_text("support-bot")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert Path(download.value.path()).read_text().count("support-bot") >= 3
+    with page.expect_download() as download:
+        page.get_by_role("link", name="FOCUS").click()
+    assert "BilledCost" in Path(download.value.path()).read_text()
+
+
+def test_deployments_stand_beside_what_the_providers_show(page: Page, site: Site) -> None:
+    page.goto("/deployments")
+    page.get_by_role("link", name="Look at the providers now").click()
+    row = page.get_by_role("row").filter(has_text="support-bot@2")
+    expect(row).to_contain_text("it serves support-bot@2, which is active")
+    expect(page.get_by_text("looked at the providers")).to_be_visible()
+
+
+def test_the_lifecycle_shows_where_each_version_stands(page: Page) -> None:
+    page.goto("/lifecycle")
+    expect(page.get_by_role("row").filter(has_text="serves the model's requests")).to_contain_text("support-bot@2")
+    expect(page.get_by_role("img", name="States of a deployment")).to_be_visible()
+
+
+def test_the_keyboard_alone_opens_and_closes_a_panel(page: Page) -> None:
+    page.goto("/models/support-bot/2")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.locator("summary", has_text="Retire").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Retire")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Retire")).to_be_hidden()
+    expect(page.locator("summary", has_text="Retire")).to_be_focused()
+
+
+def test_the_curves_are_read_under_the_pointer(page: Page) -> None:
+    page.goto("/models/support-bot/3/training")
+    last = page.locator("[data-last='0']")
+    at_the_end = last.inner_text()
+    page.locator(".box svg").hover(position={"x": 2, "y": 20})
+    expect(page.locator(".at")).to_have_text("step 1")
+    expect(last).not_to_have_text(at_the_end)
+
+
+def test_a_page_that_is_not_there_says_so_in_words(page: Page) -> None:
+    answer = page.goto("/models/suport-bot")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_text("did you mean support-bot?")).to_be_visible()
+    page.goto("/models/support-bot?as_of=yesterday")
+    expect(page.get_by_text("neither a position (an integer) nor an ISO 8601 time")).to_be_visible()
