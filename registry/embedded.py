@@ -583,7 +583,8 @@ class Tenure:
         """
         from registry.application.chatting import stream_text
 
-        return stream_text(self._registry.reading, self._registry.log, self._registry.providers, ref, messages, options)
+        one = self._registry
+        return stream_text(one.reading, one.log, one.providers, ref, messages, options, clock=one.clock)
 
     def _who(self, reason: str | None) -> Who:
         return Who(actor=self._actor, reason=reason)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import cast
 
 from providers.errors import ChatError, ProviderError
 from providers.ports import Artifact, ChatChunk, ServingTarget
-from registry.application.ports import DeploymentQuery, EventLog, Providers
+from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers, Usage
 from registry.application.reading import Reading
 from registry.domain import errors
 from registry.domain.ids import VersionRef, parse_ref
@@ -56,11 +58,31 @@ def stream_text(
     ref: str,
     messages: Sequence[Mapping[str, object]],
     options: Mapping[str, object],
+    *,
+    clock: Clock,
 ) -> Iterator[str]:
+    """The call counts as a use of the deployment, whatever comes of it: see `idle_delete`."""
     version, target = target_of(reading, log, providers, ref)
+    _count(log, version, target, clock())
     provider = providers.of(reading.connection_state(version.connection))
     request = {**options, "messages": [dict(one) for one in messages], "stream": True}
     return _pieces(lambda: provider.chat.stream(target, request, timeout_s=TIMEOUT_S))
+
+
+def _count(log: EventLog, version: VersionState, target: ServingTarget, now: datetime) -> None:
+    mine = log.deployments(DeploymentQuery(model=version.model, version=version.version, live=True))
+    called = next((one.id for one in mine if one.name == target.deployment_name), None)
+    use = Usage(
+        model=version.model,
+        version=version.version,
+        deployment=called,
+        hour=now.replace(minute=0, second=0, microsecond=0),
+        requests=1,
+        last_used_at=now,
+    )
+    # A chat that cannot be counted is still a chat.
+    with suppress(errors.UnavailableError):
+        log.record_usage([use])
 
 
 def _pieces(ask: Callable[[], Iterator[ChatChunk]]) -> Iterator[str]:

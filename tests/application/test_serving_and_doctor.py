@@ -26,7 +26,19 @@ ASK = [{"role": "user", "content": "Hello?"}]
 
 def chat(stage: Stage, ref: str) -> str:
     registry = stage.registry
-    return "".join(stream_text(registry.reading, registry.log, registry.providers, ref, ASK, {"max_tokens": 5}))
+    return "".join(
+        stream_text(
+            registry.reading, registry.log, registry.providers, ref, ASK, {"max_tokens": 5}, clock=registry.clock
+        )
+    )
+
+
+def test_a_chat_counts_as_a_use_of_the_deployment_that_answered(stage: Stage) -> None:
+    stage.active()
+    assert stage.log.last_used() == {}
+    chat(stage, BOT)
+    (used,) = stage.log.last_used().items()
+    assert used == (stage.deployments()[0].id, stage.log.usage()[0].last_used_at)
 
 
 # Chat
