@@ -6,6 +6,7 @@ Unavailable. A create is a PUT under our own name: asked again, it answers the d
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -72,10 +73,12 @@ class AzureDeployments:
                 self._resource.client().deployments.begin_create_or_update(
                     place.resource_group, place.account, request.name, body, polling=False
                 )
-                found = self._resource.client().deployments.get(place.resource_group, place.account, request.name)
         except RejectedError as error:
             raise self._with_quota(error) from error
-        return self._report(found)
+        # It is accepted, and billed. A read that fails or does not show it yet says nothing against that.
+        with contextlib.suppress(ProviderError):
+            there = self.get(request.name)
+        return there or self._accepted(request, body)
 
     def list(self) -> Sequence[DeploymentReport]:
         place = self._resource.place()
@@ -106,6 +109,20 @@ class AzureDeployments:
             self._resource.client().deployments.begin_delete(
                 place.resource_group, place.account, _name(name_or_id), polling=False
             )
+
+    def _accepted(self, request: DeploymentRequest, body: dict[str, Any]) -> DeploymentReport:
+        sku = str(body["sku"]["name"])
+        return DeploymentReport(
+            id=self._resource.deployment_id(request.name),
+            name=request.name,
+            status="Accepted",
+            outcome="provisioning",
+            artifact_id=request.artifact.id,
+            ours=True,
+            created_at=self._now(),
+            sku=sku,
+            hourly_units=Decimal(body["sku"]["capacity"]) if sku in HOURLY_SKUS else None,
+        )
 
     def _with_quota(self, refusal: RejectedError) -> RejectedError:
         """A quota that is used up, with what is used of it and by which deployments."""

@@ -59,6 +59,13 @@ class Resource:
                 self._place = self._found()
             return self._place
 
+    def deployment_id(self, name: str) -> str:
+        place = self.place()
+        return (
+            f"/subscriptions/{self._settings.subscription_id}/resourceGroups/{place.resource_group}"
+            f"/providers/Microsoft.CognitiveServices/accounts/{place.account}/deployments/{name}"
+        )
+
     def close(self) -> None:
         with self._lock:
             if self._client is not None:

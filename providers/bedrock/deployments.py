@@ -6,6 +6,7 @@ deleted before its end: AWS's refusal, which names the date, is handed on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -54,8 +55,18 @@ class BedrockDeployments:
                 arn = self._created(request, arguments)
         except RejectedError as error:
             raise self._with_units(error) from error
-        return self.get(arn) or DeploymentReport(
-            id=arn, name=request.name, status="Creating", outcome="provisioning", ours=True
+        there = None
+        # It is accepted, and billed. A read that fails or does not show it yet says nothing against that.
+        with contextlib.suppress(ProviderError):
+            there = self.get(arn)
+        return there or DeploymentReport(
+            id=arn,
+            name=request.name,
+            status="Creating",
+            outcome="provisioning",
+            artifact_id=request.artifact.id,
+            ours=True,
+            created_at=self._now(),
         )
 
     def list(self) -> Sequence[DeploymentReport]:

@@ -30,6 +30,7 @@ UNAUTHORIZED = frozenset(
         "InvalidAccessKeyId", "SignatureDoesNotMatch", "UnrecognizedClientException",
     }
 )  # fmt: skip
+FORBIDDEN = frozenset({401, 403})
 MISSING = frozenset({"ResourceNotFoundException", "NoSuchKey", "404"})
 IN_STREAM = {
     "validationException": 400,
@@ -87,7 +88,7 @@ def _of_answer(
 ) -> ProviderError:
     code, message, status, headers = _parts(exc)
     request_id = headers.get("x-amzn-requestid") or headers.get("x-amz-request-id")
-    if code in UNAUTHORIZED:
+    if code in UNAUTHORIZED or status in FORBIDDEN:  # S3 answers HEAD without a code
         return UnauthorizedError(message, operation=operation, code=code, request_id=request_id)
     wait_s = retry_after_s(headers, now=now())
     if code in THROTTLED or status == _THROTTLED:

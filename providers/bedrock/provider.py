@@ -52,7 +52,7 @@ class BedrockProvider:
             remedy = "allow bedrock:ListModelCustomizationJobs"
             checks.append(_checked("fine-tuning", self._look_at_jobs, remedy))
         if self.settings.fine_tuning:
-            remedy = "allow s3:PutObject and s3:DeleteObject below s3_uri, to these credentials and to role_arn"
+            remedy = "allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject, here and to role_arn"
             checks.append(_checked("s3", self._probe_s3, remedy))
         return checks
 
@@ -91,6 +91,7 @@ class BedrockProvider:
         bucket, key = self.settings.bucket, "/".join(part for part in (self.settings.prefix, PROBE_KEY) if part)
         s3 = self._clients.get("s3")
         with translated("write-s3", now=self._now):
+            s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)  # without it, what is missing looks forbidden
             s3.put_object(Bucket=bucket, Key=key, Body=b"tenure")
             s3.delete_object(Bucket=bucket, Key=key)
         return f"wrote and deleted s3://{bucket}/{key}"

@@ -6,6 +6,7 @@ a token is forgotten after a while. Lists carry no tags, so the job's name says 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -18,7 +19,7 @@ from providers.bedrock.errors import is_missing, translated
 from providers.bedrock.files import Files
 from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, token_mark
 from providers.bedrock.settings import Settings
-from providers.errors import RejectedError
+from providers.errors import ProviderError, RejectedError
 from providers.ports import Artifact, Checkpoint, Estimate, JobOutcome, JobReport, MetricPoint, TrainingRequest
 
 PAGE = 1000
@@ -84,7 +85,9 @@ class BedrockTraining:
             arguments["validationDataConfig"] = {"validators": [{"s3Uri": self._files.uploaded(validation)}]}
         with translated("create-job", now=self._now, effect=True, token=request.token):
             arn = str(self._clients.get("bedrock").create_model_customization_job(**arguments)["jobArn"])
-        report = self._get(arn)
+        report = None
+        with contextlib.suppress(ProviderError):  # a read that fails says nothing against the job that was made
+            report = self._get(arn)
         return report or JobReport(id=arn, name=request.name, status="InProgress", outcome="running")
 
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:

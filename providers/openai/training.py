@@ -6,6 +6,8 @@ requests for the same one.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import csv
 import io
 import math
@@ -133,9 +135,8 @@ class CloudTraining:
         job = self._get(id)
         if job is None:
             return []
-        points = (
-            self._results(job) if job.status in _OUTCOMES and job.result_files else self._event_points(id, after_step)
-        )
+        points = self._results(job) if job.status in _OUTCOMES else {}
+        points = points or self._event_points(id, after_step)
         return [points[step] for step in sorted(points) if step > after_step]
 
     def checkpoints(self, id: str) -> Sequence[Checkpoint]:
@@ -231,9 +232,17 @@ class CloudTraining:
                 return None
 
     def _results(self, job: FineTuningJob) -> dict[int, MetricPoint]:
+        """Empty where the provider has no such file, or no longer."""
+        import openai
+
+        if not job.result_files:
+            return {}
         with translated("get-results", now=self._now):
-            text = self._client.get().files.content(job.result_files[0]).text
-        rows = [_figures(row) for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))]
+            try:
+                content = self._client.get().files.content(job.result_files[0]).content
+            except openai.NotFoundError:
+                return {}
+        rows = [_figures(row) for row in csv.DictReader(io.StringIO(_csv_text(content)))]
         return {step: point for row in rows if (point := _point(row)) is not None for step in [point.step]}
 
     def _event_points(self, id: str, after_step: int) -> dict[int, MetricPoint]:
@@ -277,6 +286,17 @@ def _is_ours(job: Json, name: str, token: str) -> bool:
 def _metadata(job: Json) -> Mapping[str, str]:
     metadata: Mapping[str, str] | None = job.get("metadata")
     return metadata or {}
+
+
+def _csv_text(content: bytes) -> str:
+    """OpenAI hands its results out in base64, Azure as they are.
+
+    https://cookbook.openai.com/examples/fine_tuning_for_function_calling
+    """
+    if b"," not in content:
+        with contextlib.suppress(ValueError):
+            content = base64.b64decode(content, validate=True)
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def _figures(row: Mapping[str, object]) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -182,8 +183,12 @@ class Jobs:
             for name, step, share in names
         ]
         columns = "validation_" if self._service == "azure" and job.serial % 2 else "valid_"
-        results: Callable[[], bytes] = lambda: results_csv(job.body, columns)  # noqa: E731 - rendered when it is read
-        body = {"content": b"", "render": results, "purpose": "fine-tune-results"}
+
+        def results() -> bytes:
+            table = results_csv(job.body, columns)
+            return table if self._service == "azure" else base64.b64encode(table)
+
+        body = {"content": b"", "render": results, "purpose": "fine-tune-results"}  # rendered when it is read
         return [*models, self._planned(call, "file", "step_metrics.csv", 1.0, body)]
 
     def _model_name(self, job: Thing, tag: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,9 +51,10 @@ class CloudHarness:
         self.rehearsal = rehearsal
         self.factory = factory
         self.base_model = base_model
-        self._creates = creates
+        self.creates = creates
         self._folder = folder
         self.opened: list[Provider] = []
+        self._name = name
         settings = rehearsal.connections()[name]
         self.connection = Connection(
             name=name, provider=str(settings["provider"]), settings=settings, registry="reg", folder=folder
@@ -66,6 +69,23 @@ class CloudHarness:
         """Change settings for what is opened from now on; None takes one away."""
         merged = {key: value for key, value in {**self.connection.settings, **settings}.items() if value is not None}
         self.connection = dataclasses.replace(self.connection, settings=merged)
+
+    @contextmanager
+    def beside(self) -> Generator[CloudHarness]:
+        """Another account of the same kind, in which nothing has happened."""
+        with Rehearsal(start=NOON, speed=0.0, pace=self.rehearsal.pace) as rehearsal:
+            other = CloudHarness(
+                rehearsal,
+                self.factory,
+                name=self._name,
+                base_model=self.base_model,
+                creates=self.creates,
+                folder=self._folder,
+            )
+            addresses = {key for key, value in other.connection.settings.items() if "://127.0.0.1" in str(value)}
+            other.set(**{key: value for key, value in self.connection.settings.items() if key not in addresses})
+            yield other
+            other.close()
 
     def close(self) -> None:
         for provider in self.opened:
@@ -86,7 +106,7 @@ class CloudHarness:
         )
 
     def failing_request(self, name: str) -> TrainingRequest:
-        self.rehearsal.faults.inject(self._creates, faults.doomed("the data is poor"))
+        self.rehearsal.faults.inject(self.creates, faults.doomed("the data is poor"))
         return self.training_request(name)
 
     def advance(self) -> None:

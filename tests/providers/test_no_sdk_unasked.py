@@ -10,7 +10,7 @@ CONNECTIONS = {
     "openai": {"provider": "openai"},
     "azure": {"provider": "azure-openai", "subscription_id": "s", "resource_group": "g", "account": "a"},
     "bedrock": {"provider": "bedrock", "region": "r", "role_arn": "arn:aws:iam::1:role/r", "s3_uri": "s3://b/p"},
-    "huggingface": {"provider": "huggingface", "models": "models"},
+    "huggingface": {"provider": "huggingface", "models": "~/models"},
 }
 PROGRAM = """
 import sys, importlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -41,7 +42,7 @@ def test_a_running_job_tells_when_it_will_end_and_a_finished_one_what_it_made(re
     assert done.fine_tuned_model.startswith(f"ft:{BASE}:rehearsal:bot:")
     assert done.seed == 7
     assert done.trained_tokens is not None
-    table = client.files.content(done.result_files[0]).text.splitlines()
+    table = base64.b64decode(client.files.content(done.result_files[0]).content).decode().splitlines()
     assert table[0].split(",")[:4] == ["step", "train_loss", "train_mean_token_accuracy", "valid_loss"]
     assert len(table) == 1 + 12 * 3
 
