@@ -82,6 +82,8 @@ class Commands:
         self._reading = reading
         self._door = door
         self.home = home
+        self.training_here: set[VersionRef] = set()
+        """Versions that this process trains itself (`new_version`)."""
         self.limits = Limits(log=log, clock=clock, home=home, free_bytes=free_bytes)
 
     # How a version begins
@@ -231,6 +233,7 @@ class Commands:
             state = unit.model(model)
             number = (state.last_version if state else 0) + 1
             directory = own_directory(connection, VersionRef(model, number))
+            self.training_here.add(VersionRef(model, number))
             payload = ev.OwnTrainingStarted(
                 model=model,
                 version=number,
@@ -270,6 +273,7 @@ class Commands:
             return versions.finished(version, result, who), {}
 
         self._door.run(Command(name="trained", body={"ref": str(ref)}, who=who), decide)
+        self.training_here.discard(ref)
         if artifact is None:
             raise BadInputError(f"{ref} has failed: {error}", field="directory")
 

@@ -22,6 +22,7 @@ class Action(StrEnum):
     FIND_JOB = "look up job"
     POLL_JOB = "poll job"
     STOP_JOB = "stop job"
+    CHECK_OWNER = "look for the trainer"
     REQUEST_DEPLOYMENT = "request deployment"
     CREATE = "create deployment"
     FIND_DEPLOYMENT = "look up deployment"
@@ -300,6 +301,8 @@ def _version_steps(world: World, version: VersionState, deployments: list[Deploy
             yield step(Action.FIND_JOB, "the job may have been made")
         case "training" if not version.job_final:
             yield step(Action.POLL_JOB, "its job is under way")
+        case "training":
+            yield step(Action.CHECK_OWNER, "somebody trains it here, in a process of theirs")
         case "failed" | "cancelled" if not version.job_final:
             yield step(Action.STOP_JOB, f"the version is {version.state}; its job must not run on")
         case "deploying":

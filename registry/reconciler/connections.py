@@ -29,6 +29,7 @@ UNCALLED = frozenset(
         Action.SWITCH,
         Action.REQUEST_VERSION_DELETION,
         Action.CHECK_BUDGET,
+        Action.CHECK_OWNER,
     }
 )
 """Steps that say nothing about whether the provider's account answers."""

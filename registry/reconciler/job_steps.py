@@ -40,6 +40,7 @@ class JobSteps:
             Action.SUBMIT: self.submit,
             Action.FIND_JOB: self.find,
             Action.STOP_JOB: self.stop_unknown,
+            Action.CHECK_OWNER: self.check_owner,
             Action.DELETE_ARTIFACT: self.delete_artifact,
         }
         self.looking = Looking(look=self.look, record=self.record)
@@ -223,6 +224,18 @@ class JobSteps:
         )
         self._append(ref_of(version), lambda now: versions.finished(now, ended, _provider_who(version)))
         return ended.status
+
+    def check_owner(self, step: Step) -> Done:
+        """One process has a home at a time: a version that somebody else began to train here is trained by nobody."""
+        version = _version(step)
+        if ref_of(version) in self._commands.training_here:
+            return Waiting("it is being trained in this process")
+        gone = "the process that trained it ended without a result"
+        self._append(
+            ref_of(version),
+            lambda now: versions.failed(now, gone, SCHEDULER) if now.state == "training" and now.job_final else [],
+        )
+        return gone
 
     def delete_artifact(self, step: Step) -> Done:
         version = _version(step)

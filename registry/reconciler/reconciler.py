@@ -44,7 +44,14 @@ WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
 QUIET = frozenset({Action.SWEEP, Action.CHECK_BUDGET, Action.READ_RETIREMENTS})
 """Steps that look at something as a whole, at the pace of `sweep`; what finds nothing is not told."""
-LOOKS = QUIET | {Action.POLL_JOB, Action.STOP_JOB, Action.POLL_DEPLOYMENT, Action.WATCH, Action.VERIFY_DELETED}
+LOOKS = QUIET | {
+    Action.CHECK_OWNER,
+    Action.POLL_JOB,
+    Action.STOP_JOB,
+    Action.POLL_DEPLOYMENT,
+    Action.WATCH,
+    Action.VERIFY_DELETED,
+}
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
 
 

@@ -72,7 +72,7 @@ REQUEST = (requested(purpose="activation"),)
         ((queued(),), [("1", Action.SUBMIT)]),
         ((queued(), submitted()), [("1", Action.FIND_JOB)]),
         ((queued(), submitted(), started()), [("1", Action.POLL_JOB)]),
-        ((own(),), []),
+        ((own(),), [("1", Action.CHECK_OWNER)]),
         (TRAINED, []),
         ((queued(), submitted(), failed()), []),
         ((queued(), cancel()), []),

@@ -54,6 +54,7 @@ def test_every_action_that_calls_a_provider_has_a_kind() -> None:
         Action.SWITCH,
         Action.REQUEST_VERSION_DELETION,
         Action.CHECK_BUDGET,
+        Action.CHECK_OWNER,
     }
     assert set(KINDS) == set(Action) - silent
 
