@@ -6,7 +6,7 @@ import contextlib
 import math
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +48,11 @@ class Site(Stage):
         if document:
             self.registry.declaring.apply(document, ANA, plan=False)
         self.tokens = TokenFile(self.home)
-        gate = Gate(open_to="user:ana", clock=self.clock) if signed_in else Gate(tokens=self.tokens, clock=self.clock)
+        gate = (
+            Gate(open_to="user:ana", clock=self.clock)
+            if signed_in
+            else Gate(open_to=None, tokens=self.tokens, clock=self.clock)
+        )
         self.services = Services(registry=self.registry, gate=gate)
         self.app = create_app(self.services, loopback=signed_in)
         self._socket = socket.socket()
@@ -165,8 +169,10 @@ def furnish(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *, furnished: bool = True, **options: bool) -> Iterator[Site]:
-    with Site(folder, **options) as site:
+def served(
+    folder: Path, *, furnished: bool = True, document: Mapping[str, object] = DOCUMENT, signed_in: bool = True
+) -> Generator[Site]:
+    with Site(folder, document=document, signed_in=signed_in) as site:
         if furnished:
             furnish(site)
         yield site

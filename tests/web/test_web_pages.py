@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.web.axe import faults
 from tests.web.site import Site
 
-AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
-SERIOUS = {"serious", "critical"}
 PHONE_PX = 390
 
 PAGES = {
@@ -42,20 +40,6 @@ def phone(browser: Browser, site: Site) -> Any:
     )
     yield context.new_page()
     context.close()
-
-
-def faults(page: Page, *rules: str) -> list[str]:
-    """What axe finds serious or critical, with where it stands; by default by all of its rules."""
-    page.evaluate(AXE)
-    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
-    found: list[dict[str, Any]] = page.evaluate(
-        "async (options) => (await axe.run(document, options)).violations", options
-    )
-    return [
-        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:4]}"
-        for one in found
-        if one["impact"] in SERIOUS
-    ]
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())

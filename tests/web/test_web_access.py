@@ -1,0 +1,81 @@
+"""Who may do what on the pages: signed in with a token, as somebody who may only look, as nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from registry.application.access import Grant, issue
+from tests.web.axe import faults
+from tests.web.site import Site, served
+
+WHEN = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A registry that asks for a token."""
+    with served(tmp_path_factory.mktemp("guarded"), signed_in=False) as site:
+        yield site
+
+
+def token_of(site: Site, actor: str, *grants: str) -> str:
+    id = f"t{len(site.tokens.all())}"
+    kept, shown = issue(
+        actor, frozenset(Grant.parse(one) for one in grants), id=id, secret=bytes(32), now=WHEN, by="user:ana"
+    )
+    site.tokens.add(kept)
+    return shown
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_whoever_is_not_known_signs_in_first_and_then_sees_what_they_came_for(page: Page, site: Site) -> None:
+    page.goto("/models/support-bot?compare=1")
+    expect(page).to_have_url(f"{site.url}/login?next=%2Fmodels%2Fsupport-bot%3Fcompare%3D1")
+    assert faults(page) == []
+    sign_in(page, "tenure_nobody_nothing")
+    expect(page.get_by_role("alert")).to_contain_text("That token is not known")
+    sign_in(page, token_of(site, "user:vera", "viewer"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("support-bot")
+    expect(page.locator("#curves")).to_contain_text("support-bot@1 training")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("/audit")
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_a_viewer_sees_why_nothing_can_be_done(page: Page, site: Site) -> None:
+    page.goto("/models/support-bot/3")
+    sign_in(page, token_of(site, "user:vic", "viewer"))
+    expect(page.get_by_role("group", name="What can be done").get_by_role("button")).to_have_count(0)
+    page.get_by_text("Why not").click()
+    expect(page.get_by_text("Activate: your token is not allowed to develop.")).to_be_visible()
+    page.goto("/fine-tune?connection=cloud")
+    expect(page.get_by_text("Your token may not start a fine-tune")).to_be_visible()
+    refused = page.request.post("/models/support-bot/3/do/activate", form={}, headers={"Accept": "text/html"})
+    assert refused.status == 403
+    assert "user:vic may not develop" in refused.text()
+
+
+def test_whoever_may_see_one_model_sees_only_that_one(page: Page, site: Site) -> None:
+    page.goto("/")
+    sign_in(page, token_of(site, "user:rita", "developer:refund-router"))
+    expect(page.locator("#left")).to_contain_text("refund-router")
+    expect(page.locator("main")).not_to_contain_text("support-bot")
+    answer = page.goto("/models/support-bot")
+    assert answer is not None
+    assert answer.status == 403
+    expect(page.get_by_text("may not read on model 'support-bot'")).to_be_visible()
+    page.goto("/models/refund-router/1")
+    expect(page.get_by_role("group", name="What can be done")).to_contain_text("Retire")
+    page.goto("/lifecycle")
+    expect(page.locator("#states-version")).not_to_contain_text("support-bot")
+    answer = page.goto("/audit")
+    assert answer is not None
+    assert answer.status == 403
