@@ -23,10 +23,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def token_of(site: Site, actor: str, *grants: str) -> str:
-    id = f"t{len(site.tokens.all())}"
-    kept, shown = issue(
-        actor, frozenset(Grant.parse(one) for one in grants), id=id, secret=bytes(32), now=WHEN, by="user:ana"
-    )
+    given = frozenset(Grant.parse(one) for one in grants)
+    name = f"t{len(site.tokens.all())}"
+    kept, shown = issue(actor, given, id=name, secret=bytes(32), now=WHEN, by="user:ana")
     site.tokens.add(kept)
     return shown
 

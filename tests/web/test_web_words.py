@@ -103,9 +103,16 @@ def test_a_policy_is_told_in_sentences() -> None:
 
 @pytest.mark.parametrize(
     ("span", "said"),
-    [(40, "40 s"), (180, "3 min"), (3600, "1 h"), (11_100, "3 h 5 min"), (90_000, "1 d 1 h"), (timedelta(days=200), "200 d"),
-     (None, "not known")],
-)  # fmt: skip
+    [
+        (40, "40 s"),
+        (180, "3 min"),
+        (3600, "1 h"),
+        (11_100, "3 h 5 min"),
+        (90_000, "1 d 1 h"),
+        (timedelta(days=200), "200 d"),
+        (None, "not known"),
+    ],
+)
 def test_a_span_is_told_in_its_largest_units(span: float | timedelta | None, said: str) -> None:
     assert templating.lasted(span) == said
 
