@@ -237,7 +237,7 @@ def _training_key(by: str, one: TrainingCostView) -> str:
 
 def _entry(billed: Billed, now: datetime) -> BilledDeploymentView:
     return BilledDeploymentView(
-        deployment=deployment_view(billed.deployment, now),
+        deployment=deployment_view(billed.deployment, now, known=billed.charges),
         intervals=tuple(
             IntervalView(from_=one.from_, to=one.to, known=one.known, hourly_rate=one.hourly, cost=one.cost)
             for one in billed.charges

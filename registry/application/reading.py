@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from registry.application.ports import Clock, DeploymentQuery, EventLog, VersionQuery
@@ -21,6 +21,7 @@ from registry.domain.deploying import GONE
 from registry.domain.errors import BadInputError, NotFoundError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef, check_name, deployment_stream, model_stream, parse_ref, version_stream
+from registry.domain.ledger import Charge
 from registry.domain.policy import policy_json
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
 from registry.domain.versions import legal, ref_of
@@ -259,10 +260,13 @@ def _version_view(state: VersionState, deployments: Iterable[DeploymentState]) -
     )
 
 
-def deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
+def deployment_view(state: DeploymentState, now: datetime, *, known: Sequence[Charge] = ()) -> DeploymentView:
+    """`known`: charges that have been reckoned; where they are of its whole life they are taken."""
     assert state.requested_at is not None
-    since = ledger.billed_since(state)
-    costs = [] if since is None else [one.cost for one in ledger.charges(state, from_=since, to=now)]
+    since, until = ledger.billed_since(state), ledger.billed_until(state)
+    charges = known
+    if since is not None and not (known and known[0].from_ == since and known[-1].to == min(until or now, now)):
+        charges = ledger.charges(state, from_=since, to=now)
     return DeploymentView(
         id=state.id,
         model=state.model,
@@ -275,10 +279,10 @@ def deployment_view(state: DeploymentState, now: datetime) -> DeploymentView:
         state=state.state,
         billed=ledger.billed_now(state, now),
         billed_from=since,
-        billed_to=ledger.billed_until(state),
+        billed_to=until,
         hourly_rate=ledger.rate_at(state, now),
         currency=state.currency,
-        cost_to_date=ledger.total(costs),
+        cost_to_date=ledger.total(one.cost for one in charges),
         requested_at=state.requested_at,
         requested_by=state.requested_by,
         reason=state.reason,

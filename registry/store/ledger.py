@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
@@ -29,8 +30,13 @@ _ROWS = "SELECT key AS id, doc FROM deployment"
 _GIVEN = "SELECT doc->>'id' AS id, doc FROM (SELECT unnest($docs::VARCHAR[]) AS doc)"
 
 
-def _time(name: str) -> str:
-    return f"epoch_us((doc->>'{name}')::TIMESTAMP)"
+_FACTS = (
+    *("maybe_billed_from", "billed_from", "billed_to", "committed_until"),
+    *("hourly", "state", "requested_at", "currency", "rates"),
+)
+"""Read in one go: each `->>` would parse the document again."""
+_TIMES = ("unsure", "sure", "ended", "committed")
+"""What the first of them are called from there on."""
 
 
 def _rounded(at: str) -> str:
@@ -41,11 +47,13 @@ def _rounded(at: str) -> str:
 def _pieces(source: str) -> str:
     """`cut`: billed spans in the window at one rate, from `a` to `b` in microseconds, with the sum `before` each."""
     return f"""
-    WITH d AS (
-      SELECT id, doc, {_time("maybe_billed_from")} AS unsure, {_time("billed_from")} AS sure,
-        {_time("billed_to")} AS ended, {_time("committed_until")} AS committed, doc->>'hourly' AS hourly,
-        doc->'rates' AS rates, doc->>'state' AS state
-      FROM ({source})
+    WITH read AS (
+      SELECT id, doc, json_extract_string(doc, [{", ".join(f"'{name}'" for name in _FACTS)}]) AS fact FROM ({source})
+    ), d AS (
+      SELECT id, doc, {", ".join(f"epoch_us(fact[{n}]::TIMESTAMP) AS {name}" for n, name in enumerate(_TIMES, 1))},
+        fact[5] AS hourly, fact[6] AS state, fact[7] AS requested_at, coalesce(fact[8], 'USD') AS currency,
+        fact[9]::JSON AS rates
+      FROM read
     ), life AS (
       SELECT *, coalesce(CASE WHEN committed > ended THEN committed ELSE ended END, $to) AS stop
       FROM d WHERE least(unsure, sure) < $to AND (coalesce(state, '') != 'deleted' OR ended IS NOT NULL)
@@ -76,7 +84,7 @@ def _pieces(source: str) -> str:
 def _billed(source: str) -> str:
     return f"""{_pieces(source)}
     SELECT d.id, doc, a, b, known, cut.hourly, ({_rounded("b")} - {_rounded("a")})::BIGINT AS cost
-    FROM cut JOIN d USING (id) ORDER BY doc->>'requested_at' NULLS FIRST, d.id, a"""  # noqa: S608 -- see `_pieces`
+    FROM cut JOIN d USING (id) ORDER BY d.requested_at NULLS FIRST, d.id, a"""  # noqa: S608 -- see `_pieces`
 
 
 def _by_day(source: str) -> str:
@@ -84,15 +92,16 @@ def _by_day(source: str) -> str:
       SELECT id, hourly, nano, before, f, day, greatest(a, day * {DAY_US}) AS a, least(b, (day + 1) * {DAY_US}) AS b
       FROM (SELECT *, unnest(generate_series(a // {DAY_US}, (b - 1) // {DAY_US})) AS day FROM cut)
     )
-    SELECT day, coalesce(doc->>'currency', 'USD') AS currency, sum({_rounded("b")} - {_rounded("a")})::BIGINT,
+    SELECT day, currency, sum({_rounded("b")} - {_rounded("a")})::BIGINT,
       count(DISTINCT id) FILTER (WHERE days.hourly IS NULL)
     FROM days JOIN d USING (id) GROUP BY ALL ORDER BY ALL"""  # noqa: S608 -- see `_pieces`
 
 
 _TRAINED = """
-    SELECT substr(stream, 9), recorded_at, coalesce(v.connection, ''), coalesce(v.doc->>'provider', ''),
-      data->>'trained_tokens', data->>'duration_s', data->'price', data->>'cost', data->>'currency'
+    SELECT substr(stream, 9), recorded_at, coalesce(v.connection, ''), coalesce(c.provider, ''),
+      json_extract_string(data, ['trained_tokens', 'duration_s', 'price', 'cost', 'currency'])
     FROM event LEFT JOIN version v ON v.key = substr(stream, 9)
+      LEFT JOIN (SELECT key, doc->>'provider' AS provider FROM connection) c ON c.key = v.connection
     WHERE type = 'version-trained' AND position <= $at AND recorded_at >= $from AND recorded_at < $to
     ORDER BY position"""
 
@@ -135,11 +144,17 @@ class Ledger:
         return [_trained(row) for row in rows]
 
 
-_price = decoder(UnitPrice)
+_decode_price = decoder(UnitPrice)
+
+
+@lru_cache(maxsize=1000)
+def _price(text: str) -> UnitPrice:
+    """A thousand trainings of a month have one price."""
+    return _decode_price(json.loads(text))
 
 
 def _trained(row: Sequence[Any]) -> Trained:
-    ref, at, connection, provider, tokens, seconds, price, cost, currency = row
+    ref, at, connection, provider, (tokens, seconds, price, cost, currency) = row
     return Trained(
         ref=ref,
         connection=connection,
@@ -147,7 +162,7 @@ def _trained(row: Sequence[Any]) -> Trained:
         trained_at=at.replace(tzinfo=UTC),
         tokens=None if tokens is None else int(tokens),
         duration_s=None if seconds is None else float(seconds),
-        price=None if price in {None, "null"} else _price(json.loads(price)),
+        price=None if price is None else _price(price),
         cost=None if cost is None else Decimal(cost),
         currency=currency,
     )

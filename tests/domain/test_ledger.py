@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
+from hypothesis import given as with_examples
+from hypothesis import strategies as st
 
 from registry.domain.events import Rate
-from registry.domain.ledger import Interval, billed_now, billed_since, charges, intervals, total
+from registry.domain.ledger import (
+    Interval,
+    billed_now,
+    billed_since,
+    billed_until,
+    by_day,
+    charges,
+    intervals,
+    rate_at,
+    total,
+)
 from registry.domain.states import DeploymentState
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -111,3 +124,67 @@ def test_cost_is_exact_to_a_millionth_and_unknown_without_a_price() -> None:
     assert charges(deployment("serving", from_=1, hourly="1.70"), from_=at(0), to=at(1)) == []
     (unknown,) = charges(deployment("serving", from_=1), from_=at(0), to=at(2))
     assert unknown.cost is None
+
+
+def test_a_commitment_is_billed_to_its_end_whatever_is_deleted() -> None:
+    one = deployment("deleted", from_=1, to=3, committed=8, hourly="2")
+    assert charges(one, from_=at(0), to=at(20))[-1].to == at(8)
+    assert (billed_now(one, at(7)), billed_now(one, at(8)), billed_until(one)) == (True, False, at(8))
+    over = deployment("deleted", from_=1, to=9, committed=8)
+    assert billed_until(over) == at(9)
+    assert billed_now(deployment("serving", from_=1, committed=8), at(9))
+
+
+def test_a_new_price_holds_from_then_on_and_the_past_keeps_its_own() -> None:
+    one = deployment("serving", from_=0, hourly="3", rates=((None, "1"), (2, "3"), (4, None)))
+    found = [(span.from_, span.to, span.cost) for span in charges(one, from_=at(1), to=at(5))]
+    assert found == [(at(1), at(2), 1), (at(2), at(4), 6), (at(4), at(5), None)]
+    assert [rate_at(one, at(hour)) for hour in (0, 2, 3, 4)] == [1, 3, 3, None]
+    assert total(cost for *_, cost in found) is None
+
+
+HOURS = st.integers(0, 2000).map(lambda count: count / 7)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> DeploymentState:
+    """What a fold can give: known from a moment on, unsure before it, gone after it."""
+    start = draw(HOURS)
+    unsure, sure = draw(st.none() | st.just(start)), draw(st.none() | HOURS.map(lambda hours: start + hours))
+    gone = max(start, sure or start) + draw(HOURS)
+    changes = sorted(draw(st.sets(HOURS, max_size=3)))
+    prices = st.none() | st.decimals("0", "50", places=9)
+    return DeploymentState(
+        id="dep_1",
+        state=draw(st.sampled_from(["serving", "deleted"])),
+        maybe_billed_from=None if unsure is None else at(unsure),
+        billed_from=None if sure is None else at(sure),
+        billed_to=draw(st.none() | st.just(at(gone))),
+        committed_until=draw(st.none() | HOURS.map(at)),
+        rates=(Rate(from_=None, hourly=draw(prices)), *(Rate(from_=at(one), hourly=draw(prices)) for one in changes)),
+    )
+
+
+def known_cost(one: DeploymentState, from_: datetime, to: datetime) -> Decimal:
+    return sum((span.cost or Decimal(0) for span in charges(one, from_=from_, to=to)), Decimal(0))
+
+
+@with_examples(lives(), st.tuples(HOURS, HOURS, HOURS).map(sorted))
+def test_spans_never_overlap_and_their_cost_adds_up_wherever_they_are_cut(
+    one: DeploymentState, cuts: list[float]
+) -> None:
+    first, middle, last = (at(hour) for hour in cuts)
+    spans = intervals(one, from_=first, to=last)
+    assert all(span.from_ < span.to for span in spans)
+    assert all(before.to <= after.from_ for before, after in pairwise(spans))
+    # What lasts until now is reckoned to now, so the earlier part is asked for at the same moment.
+    whole = known_cost(one, first, last)
+    assert known_cost(one, first, middle) + known_cost(one, middle, last) == whole
+    by_days = sum((charge.cost or Decimal(0) for _, charge in by_day(one, from_=first, to=last)), Decimal(0))
+    assert by_days == whole
+
+
+@with_examples(lives(), st.tuples(HOURS, HOURS).map(sorted))
+def test_a_cost_never_falls_with_time(one: DeploymentState, times: list[float]) -> None:
+    earlier, later = (at(hour) for hour in times)
+    assert known_cost(one, DAY, earlier) <= known_cost(one, DAY, later)

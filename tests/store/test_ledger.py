@@ -127,6 +127,9 @@ def test_a_price_that_changes_is_charged_from_then_on_and_a_later_word_about_it_
 
 
 def test_a_log_tells_what_was_trained_within_a_time_with_its_price(log: Log) -> None:
+    for name in ("azure-prod", "local"):
+        declared = ev.ConnectionDeclared(connection=name, provider="huggingface", settings={})
+        add(log, event(f"connection:{name}", declared))
     add(log, requested("support-bot", 1, connection="azure-prod"))
     add(
         log,
@@ -149,7 +152,7 @@ def test_a_log_tells_what_was_trained_within_a_time_with_its_price(log: Log) -> 
     first, second = log.trained(from_=START, to=START + HOUR)
     assert (first.ref, first.connection, first.provider) == ("support-bot@1", "azure-prod", "huggingface")
     assert (first.tokens, first.duration_s, first.price) == (2_000_000, 1.5, TRAINING_PRICE)
-    assert (first.cost, first.currency, first.trained_at) == (Decimal("5.000000"), "USD", START + timedelta(seconds=2))
+    assert (first.cost, first.currency, first.trained_at) == (Decimal("5.000000"), "USD", START + timedelta(seconds=4))
     assert (second.tokens, second.duration_s, second.price, second.cost) == (None, None, None, None)
     assert log.trained(from_=START, to=START + HOUR, at=head) == [first]
     assert log.trained(from_=START, to=first.trained_at) == []
