@@ -51,6 +51,7 @@ class Job:
     outcome: JobOutcome = "running"
     status: str = "running"
     error: str | None = None
+    data_kept: bool = True
     polls_left: int = 1
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
 
@@ -135,6 +136,13 @@ class Cloud:
             if fault is not None:
                 raise fault.error
             return result
+
+    def struck(self, operation: str, answer: _T) -> _T:
+        """A read that is not counted among the calls: it fails when it was told to."""
+        queued = self.faults.get(operation)
+        if queued:
+            raise queued.popleft().error
+        return answer
 
     def _crash(self, number: int, when: When) -> None:
         if self.crash_at == (number, when):

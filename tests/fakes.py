@@ -66,7 +66,7 @@ class FakeProvider:
         return ["base"]
 
     def retires_on(self, base_model: str) -> date | None:
-        return self.cloud.retirements.get(base_model)
+        return self.cloud.struck("retires-on", self.cloud.retirements.get(base_model))
 
     def close(self) -> None:
         self.closed = True
@@ -113,7 +113,11 @@ class FakeTraining:
         self._move(id, "resume", "running")
 
     def clean_up(self) -> Sequence[str]:
-        return []
+        """Data of a job whose status is final; it is deleted once."""
+        done = [one for one in self._cloud.jobs.values() if one.outcome != "running" and one.data_kept]
+        for one in done:
+            one.data_kept = False
+        return [f"data of {one.id}" for one in done]
 
     def _move(self, id: str, what: str, status: str) -> None:
         def move() -> None:

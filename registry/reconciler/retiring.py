@@ -27,6 +27,7 @@ class Retiring:
         self._clock = clock
         self._providers = providers
         self._door = door
+        self._warned: set[tuple[str, date, int]] = set()
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.READ_RETIREMENTS: self.read}
 
     def read(self, step: Step) -> Done:
@@ -62,6 +63,10 @@ class Retiring:
     def _warn(self, days: dict[str, date | None]) -> None:
         now = self._clock()
         for name, retires_on in days.items():
-            left = retirement.days_left(retires_on, now) if retires_on is not None else None
-            if left is not None and left in retirement.WARNED_DAYS:
+            if retires_on is None:
+                continue
+            left = retirement.days_left(retires_on, now)
+            crossed = next((days for days in retirement.WARNED_DAYS if left <= days), None)
+            if crossed is not None and (name, retires_on, crossed) not in self._warned:
+                self._warned.add((name, retires_on, crossed))
                 logger.warning("%s is taken away by its provider in %d days", name, left)
