@@ -16,7 +16,7 @@ def theirs(home: Path, *, registry: str) -> None:
     """A deployment that failed to come up, in the account's own folder."""
     folder = home / "connections" / "local" / "deployments" / "theirs"
     folder.mkdir(parents=True)
-    record = {
+    record: dict[str, object] = {
         "name": "theirs",
         "token": "theirs",
         "registry": registry,
