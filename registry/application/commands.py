@@ -464,6 +464,7 @@ class Commands:
                 price=self.price(connection, report, version.base_model),
                 billed_from=since,
                 who=who,
+                committed_until=report.committed_until,
             )
             deployment = events[0].stream.partition(":")[2]
             unit.deployment(deployment)

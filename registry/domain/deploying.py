@@ -79,6 +79,7 @@ def attach(
     price: ev.Price,
     billed_from: datetime,
     who: Who,
+    committed_until: datetime | None = None,
 ) -> list[NewEvent]:
     """Take over a deployment that exists, after the provider showed that it serves this version's artifact.
 
@@ -102,16 +103,25 @@ def attach(
         price=price,
         billed_from=billed_from,
         endpoint=endpoint,
+        committed_until=committed_until,
     )
     return [who.says(deployment_stream(deployment), payload)]
 
 
-def accepted(deployment: DeploymentState, *, provider_id: str, billed_from: datetime, who: Who) -> list[NewEvent]:
+def accepted(
+    deployment: DeploymentState,
+    *,
+    provider_id: str,
+    billed_from: datetime,
+    who: Who,
+    committed_until: datetime | None = None,
+) -> list[NewEvent]:
     if deployment.provider_id == provider_id and deployment.billed_from is not None:
         return []
     if deployment.state == "requested":
         _check(deployment, "accept")
-    return [_says(deployment, ev.DeploymentAccepted(provider_id=provider_id, billed_from=billed_from), who)]
+    payload = ev.DeploymentAccepted(provider_id=provider_id, billed_from=billed_from, committed_until=committed_until)
+    return [_says(deployment, payload, who)]
 
 
 def outcome_unknown(deployment: DeploymentState, *, called_at: datetime, error: str, who: Who) -> list[NewEvent]:

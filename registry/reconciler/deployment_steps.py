@@ -125,7 +125,9 @@ class DeploymentSteps:
         who = _provider_who(deployment)
         self._append(
             deployment.id,
-            lambda now, _: deploying.accepted(now, provider_id=report.id, billed_from=since, who=who),
+            lambda now, _: deploying.accepted(
+                now, provider_id=report.id, billed_from=since, who=who, committed_until=report.committed_until
+            ),
         )
         return report.status
 
