@@ -224,7 +224,7 @@ class Reconciler:
         look = self._look_of(step)
         waits = (
             step.due_at,
-            self._backoff.wait_until(step.subject, step.action, looks=paced),
+            self._backoff.wait_until(*_key(step), looks=paced),
             self._backoff.wait_until(step.connection, look, looks=paced) if look is not None else None,
             self._connections.wait_until(step.connection, step.action),
             self.allowance.wait_until(step.connection, step.action, self._clock()),
@@ -279,15 +279,15 @@ class Reconciler:
                 self._commands.limits.check_space()
             done = perform()
         except Exception as error:  # noqa: BLE001 - one subject must not stop the others
-            return _view(step, "failed", self._failed(step, (step.subject, step.action), error, now))
+            return _view(step, "failed", self._failed(step, _key(step), error, now))
         shared = self._look_of(step) is not None
         if not shared:
             self._connections.answered(step.connection, step.action)
         if isinstance(done, Waiting):
             if not shared:
-                self._backoff.later(step.subject, step.action, now + self._pace(step))
+                self._backoff.later(*_key(step), now + self._pace(step))
             return _view(step, "waiting", done.detail)
-        self._backoff.succeeded(step.subject, step.action)
+        self._backoff.succeeded(*_key(step))
         return _view(step, "done", done)
 
     def _failed(self, step: Step, key: tuple[str, str], error: Exception, now: datetime) -> str:
@@ -307,6 +307,12 @@ class Reconciler:
         self._settings = self._planning.settings
         self._looks.absence = self._settings.absence
         return steps
+
+
+def _key(step: Step) -> tuple[str, str]:
+    """What a retry waits for. A look-up after a create is the same attempt: it keeps the wait that was asked for."""
+    action = {Action.FIND_JOB: Action.SUBMIT, Action.FIND_DEPLOYMENT: Action.CREATE}.get(step.action, step.action)
+    return step.subject, action.value
 
 
 def _view(step: Step, outcome: str, detail: str | None = None) -> StepView:

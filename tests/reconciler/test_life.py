@@ -186,6 +186,20 @@ def test_a_job_that_vanished_fails_its_version(stage: Stage) -> None:
     assert stage.version(ref).error == "the provider no longer has job job-1"
 
 
+def test_one_read_that_does_not_show_a_job_is_not_its_end(stage: Stage) -> None:
+    ref = stage.fine_tune()
+    stage.run()
+    jobs = stage.cloud().jobs
+    hidden = dict(jobs)
+    jobs.clear()
+    stage.clock.advance(seconds=20)
+    stage.run()
+    assert stage.state(ref) == "training"
+    jobs.update(hidden)
+    stage.settle()
+    assert stage.state(ref) == "trained"
+
+
 def test_cancelling_stops_the_job_and_sees_it_stopped(stage: Stage) -> None:
     ref = stage.fine_tune()
     stage.run()

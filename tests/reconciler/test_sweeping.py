@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.errors import OutcomeUnknownError, UnavailableError
+from providers.errors import OutcomeUnknownError, RejectedError, UnavailableError
 from registry.application.ports import DeploymentQuery
 from registry.application.views import StepView
 from registry.domain.states import DeploymentState
@@ -361,3 +361,22 @@ def test_no_sweep_of_a_mess_makes_more_calls_than_the_crashes_above_cover(stage:
     before = len(stage.cloud().calls)
     surely(stage)
     assert CALLS - 12 < len(stage.cloud().calls) - before <= CALLS
+
+
+# Training data
+
+
+def test_a_sweep_deletes_training_data_that_no_job_needs_any_more(stage: Stage) -> None:
+    stage.trained()
+    (job,) = stage.cloud().jobs.values()
+    assert job.data_kept
+    sweep(stage)
+    assert not job.data_kept
+
+
+def test_training_data_that_cannot_be_deleted_does_not_keep_a_sweep_from_its_work(stage: Stage) -> None:
+    stage.trained()
+    made = orphan(stage)
+    stage.cloud().fail("clean_up", provider_error(RejectedError))
+    sweep(stage)
+    assert found(stage).billed_from == made.created_at
