@@ -114,10 +114,14 @@ class FakeTraining:
 
     def clean_up(self) -> Sequence[str]:
         """Data of a job whose status is final; it is deleted once."""
-        done = [one for one in self._cloud.jobs.values() if one.outcome != "running" and one.data_kept]
-        for one in done:
-            one.data_kept = False
-        return [f"data of {one.id}" for one in done]
+
+        def clean() -> list[str]:
+            done = [one for one in self._cloud.jobs.values() if one.outcome != "running" and one.data_kept]
+            for one in done:
+                one.data_kept = False
+            return [f"data of {one.id}" for one in done]
+
+        return clean() if "clean_up" not in self._cloud.faults else self._cloud.call("clean_up", clean)
 
     def _move(self, id: str, what: str, status: str) -> None:
         def move() -> None:

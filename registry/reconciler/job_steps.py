@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
 
+logger = logging.getLogger("tenure.reconciler")
 SCHEDULER = Who(actor="scheduler")
 CURVES_MAX = 20
 """With more jobs under way on a connection, losses are read when a job ends: each curve costs calls of its own."""
@@ -147,6 +149,8 @@ class JobSteps:
 
     def record(self, step: Step, report: JobReport | None) -> Done:
         version = _version(step)
+        if version.job_id is not None and not self._is_clear(version, version.job_id, report):
+            return Waiting("not shown")
         if step.action == Action.STOP_JOB:
             return self._stop(version, report)
         assert version.job_id is not None
@@ -160,8 +164,28 @@ class JobSteps:
             if any(one.id == version.job_id for one in made):
                 self._looks.unchecked.discard(version.job_id)
         if report.outcome != "running" or not self._looks.without_curves.get(step.connection):
-            self._record_metrics(self._provider(version), version, version.job_id)
+            self._record_losses(version, version.job_id, ended=report.outcome != "running")
         return self._record(version, report)
+
+    def _is_clear(self, version: VersionState, job_id: str, report: JobReport | None) -> bool:
+        """Whether it is shown, or several reads in a row have not shown it: one may be older than the job."""
+        if report is not None:
+            self._looks.seen(job_id)
+            return True
+        needed = self._provider(version).capabilities.absence_reads or self._looks.absence
+        if self._looks.miss(job_id, self._clock()).reads < needed:
+            return False
+        self._looks.seen(job_id)
+        return True
+
+    def _record_losses(self, version: VersionState, job_id: str, *, ended: bool) -> None:
+        """Losses that may not be read keep no job from ending."""
+        try:
+            self._record_metrics(self._provider(version), version, job_id)
+        except RejectedError as refusal:
+            if not ended:
+                raise
+            logger.warning("%s: its losses are not to be had: %s", ref_of(version), refusal.message)
 
     def _record(self, version: VersionState, report: JobReport) -> Done:
         who = _provider_who(version)

@@ -6,11 +6,12 @@ it again gives nothing, so a sweep that was killed half-way is simply made again
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from providers.errors import RejectedError
+from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentReport, Provider
 from registry.application.commands import Commands
 from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers
@@ -25,6 +26,7 @@ from registry.domain.versions import Who
 from registry.reconciler.performing import Done, Looks, Waiting
 from registry.reconciler.using import Uses
 
+logger = logging.getLogger("tenure.reconciler")
 _NUMBERS = re.compile(r"-(\d{1,9})-(\d{1,9})(?:-[0-9a-f]{8})?$")
 """Version and attempt, at the end of a name that `resource_name` gave."""
 
@@ -52,6 +54,7 @@ class Sweeping:
 
     def sweep(self, step: Step) -> Done:
         connection, found = self.look(step.connection)
+        self._clean_up(step.connection)
         self._remember(found)
         for owner, report in found.accepted:
             self._accept(owner, report)
@@ -83,6 +86,14 @@ class Sweeping:
             missing=tuple(one for one in found.missing if doors.get(one.provider_id or one.name) is None),
         )
 
+    def _clean_up(self, name: str) -> None:
+        """Training data that no job needs any more. What could not be deleted is tried at the next sweep."""
+        try:
+            for gone in self._provider(name).training.clean_up():
+                logger.info("%s: deleted %s, which no job needs any more", name, gone)
+        except ProviderError as error:
+            logger.warning("%s: training data is not cleaned up: %s", name, error.message)
+
     def _remember(self, found: Sweep) -> None:
         """What needs no event."""
         for owner, report in found.present:
@@ -99,7 +110,9 @@ class Sweeping:
         def decide(current: DeploymentState) -> list[NewEvent]:
             if current.state != "requested":
                 return []
-            return deploying.accepted(current, provider_id=report.id, billed_from=since, who=who)
+            return deploying.accepted(
+                current, provider_id=report.id, billed_from=since, who=who, committed_until=report.committed_until
+            )
 
         self._append(owner.id, decide)
 

@@ -227,3 +227,37 @@ def test_a_retirement_that_was_announced_is_told(harness: CloudHarness) -> None:
     provider: Any = harness.connect()
     assert provider.retires_on(BASE) == date(2027, 2, 3)
     assert provider.retires_on("gpt-4.1-2025-04-14") is None
+
+
+def test_a_quota_that_is_used_up_is_refused_with_what_uses_it(harness: CloudHarness) -> None:
+    deployments = harness.connect().deployments
+    first = _request("dep-1")
+    deployments.create(first)
+    harness.rehearsal.limits.azure_capacity = 1
+    again = dataclasses.replace(first, name="dep-2", token="token-2")
+    with pytest.raises(RejectedError, match=r"OpenAI.Standard.finetune 1 of 1.*dep-1 \(Standard, capacity 1\)") as full:
+        deployments.create(again)
+    assert full.value.code == "InsufficientQuota"
+    harness.rehearsal.faults.inject("arm.list_usages", faults.server_error(503))
+    with pytest.raises(RejectedError) as bare:
+        deployments.create(again)
+    assert "Deployed" not in bare.value.message
+
+
+def test_a_create_whose_first_read_shows_nothing_is_accepted_all_the_same(harness: CloudHarness) -> None:
+    request = _request("dep-1")
+    harness.rehearsal.faults.inject("arm.get_deployment", faults.backwards(3600), times=2)
+    made = harness.connect().deployments.create(request)
+    assert (made.status, made.outcome, made.ours) == ("Accepted", "provisioning", True)
+    shown = harness.connect().deployments.get("dep-1")
+    assert shown is not None
+    assert (shown.id, shown.hourly_units, shown.sku) == (made.id, made.hourly_units, made.sku)
+
+
+def test_a_rehearsal_needs_neither_key_nor_token(harness: CloudHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REHEARSAL_API_KEY", "REHEARSAL_ARM_TOKEN"):
+        monkeypatch.delenv(name)
+    harness.set(rehearsal=True, api_key_env=None, token_env=None)
+    provider = harness.connect()
+    assert all(check.passed for check in provider.check()), provider.check()
+    assert provider.capabilities.poll_interval_s == 1.0

@@ -306,3 +306,56 @@ def test_a_retirement_that_was_announced_is_told(harness: CloudHarness) -> None:
 
 def _base(model: str = NOVA) -> ServingTarget:
     return ServingTarget(artifact=Artifact(id=model), deployment_id=None, deployment_name=None, endpoint=None)
+
+
+def test_data_is_deleted_a_day_later_when_no_unfinished_job_names_it(harness: CloudHarness) -> None:
+    harness.rehearsal.pace.training_s = 3 * 86400
+    training, clock = harness.connect().training, harness.rehearsal.clock
+    training.submit(harness.training_request("job-1"))
+    clock.advance(2 * 86400)
+    assert training.clean_up() == []
+    clock.advance(2 * 86400)
+    gone = training.clean_up()
+    assert [key.startswith("tenure/data/") for key in gone] == [True, True]
+    assert training.clean_up() == []
+    assert training.poll([job.id for job in training.find(name="job-1", token="t")])
+
+
+def test_old_data_is_written_again_for_a_new_job(harness: CloudHarness) -> None:
+    training, calls = harness.connect().training, harness.rehearsal.truth.calls
+    training.submit(harness.training_request("job-1"))
+    training.submit(harness.training_request("job-2"))
+    assert calls["s3.put_object"] == 2
+    harness.rehearsal.clock.advance(13 * 3600)
+    training.submit(harness.training_request("job-3"))
+    assert calls["s3.put_object"] == 4
+
+
+def test_there_is_no_pausing(harness: CloudHarness) -> None:
+    training = harness.connect().training
+    assert harness.connect().capabilities.pause is False
+    for ask in (training.pause, training.resume):
+        with pytest.raises(RejectedError, match="cannot be paused"):
+            ask("arn:x")
+
+
+def test_a_commitment_is_told_with_the_deployment(harness: CloudHarness) -> None:
+    made = harness.connect().deployments.create(_request(harness, commitment="OneMonth"))
+    assert made.committed_until == harness.rehearsal.clock.now() + timedelta(days=30)
+    assert (harness.connect().deployments.get(made.id) or made).committed_until == made.committed_until
+
+
+def test_a_message_with_an_image_is_refused_and_not_cut(harness: CloudHarness) -> None:
+    parts = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "data:…"}}]
+    with pytest.raises(ChatError, match="image_url") as refused:
+        harness.connect().chat.complete(_base(), {"messages": [{"role": "user", "content": parts}]}, timeout_s=5)
+    assert refused.value.status == 400
+
+
+def test_a_rehearsal_needs_no_credentials(harness: CloudHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    harness.set(rehearsal=True)
+    provider = harness.connect()
+    assert all(check.passed for check in provider.check()), provider.check()
+    assert provider.capabilities.poll_interval_s == 1.0

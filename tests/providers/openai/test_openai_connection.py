@@ -316,3 +316,79 @@ def test_chats_go_where_the_sdk_would_send_them(harness: CloudHarness, monkeypat
     far = elsewhere.chat.upstream(_target(harness, BASE))
     assert far is not None
     assert (far.url, far.model) == ("https://api.openai.com/v1/chat/completions", BASE)
+
+
+def test_data_is_deleted_a_day_later_when_no_unfinished_job_names_it(harness: CloudHarness) -> None:
+    training, clock = harness.connect().training, harness.rehearsal.clock
+    training.submit(harness.training_request("job-1"))
+    assert training.clean_up() == []
+    clock.advance(60)
+    assert training.clean_up() == [], "a day has not passed"
+    clock.advance(86400)
+    assert len(training.clean_up()) == 2
+    assert training.clean_up() == []
+    kept = [thing.name for thing in harness.rehearsal.truth.things("openai.file")]
+    assert kept == ["step_metrics.csv"]
+
+
+def test_data_of_a_job_that_goes_on_is_kept_and_old_data_is_sent_again(harness: CloudHarness) -> None:
+    harness.rehearsal.pace.training_s = 10 * 86400
+    training, clock = harness.connect().training, harness.rehearsal.clock
+    training.submit(harness.training_request("job-1"))
+    clock.advance(2 * 86400)
+    assert training.clean_up() == []
+    assert harness.rehearsal.truth.calls["openai.create_file"] == 2
+    training.submit(harness.training_request("job-2"))
+    assert harness.rehearsal.truth.calls["openai.create_file"] == 4
+
+
+def test_a_job_pauses_and_goes_on(harness: CloudHarness) -> None:
+    training = harness.connect().training
+    job = training.submit(harness.training_request("job-1"))
+    with pytest.raises(RejectedError, match="not running"):
+        training.pause(job.id)
+    harness.rehearsal.clock.advance(10)
+    training.pause(job.id)
+    report = training.poll([job.id])[job.id]
+    assert (report.status, report.outcome) == ("paused", "running")
+    training.resume(job.id)
+    harness.rehearsal.clock.advance(60)
+    assert training.poll([job.id])[job.id].outcome == "succeeded"
+
+
+def test_a_results_file_that_is_gone_leaves_the_losses_that_the_events_tell(harness: CloudHarness) -> None:
+    training = harness.connect().training
+    job = training.submit(harness.training_request("job-1"))
+    harness.rehearsal.clock.advance(60)
+    harness.rehearsal.truth.vanish("step_metrics.csv")
+    assert [point.step for point in training.metrics(job.id, after_step=22)] == [23, 24]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("gpt-4.1-mini", "did you mean gpt-4.1-mini-2025-04-14?"),
+        ("gpt-4.1-mini-2025-04-15", "did you mean gpt-4.1-mini-2025-04-14"),
+        ("llama", "there are: "),
+    ],
+)
+def test_a_base_model_that_is_not_there_is_answered_with_what_is_meant(
+    harness: CloudHarness, asked: str, words: str
+) -> None:
+    request = dataclasses.replace(harness.training_request("job-1"), base_model=asked)
+    with pytest.raises(RejectedError) as refused:
+        harness.connect().training.validate(request)
+    assert words in refused.value.message
+
+
+def test_a_rehearsal_needs_no_credential_and_takes_no_other_address(
+    harness: CloudHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REHEARSAL_API_KEY")
+    harness.set(rehearsal=True)
+    provider = harness.connect()
+    assert BASE in provider.base_models()
+    assert provider.capabilities.poll_interval_s == 1.0
+    harness.set(base_url="https://api.openai.com/v1")
+    with pytest.raises(RejectedError, match="base_url is not an address of `tenure rehearse`"):
+        harness.connect()
