@@ -29,6 +29,7 @@ from registry.composition import Registry, open_home
 from registry.domain.errors import BadInputError, TenureError
 from registry.remote.finding import SERVER_FILE
 from registry.scheduler import Scheduler
+from registry.store.duckdb_log import DuckDBLog
 from registry.store.tokens import TokenFile
 from registry.transport import logs
 from registry.transport.gate import LOOPBACK_NAMES, Gate
@@ -129,6 +130,8 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
         services = Services(registry=registry, gate=gate)
         app = create_app(services, loopback=not asked)
         url = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
+        if isinstance(registry.log, DuckDBLog):
+            registry.log.home.announce(url)
         with _announced(settings.home, url, gate.local_secret), _flushing(tokens):
             _Server(_config(app), services, lambda: ready(url)).run(sockets=[listener])
 
@@ -174,10 +177,7 @@ class _Server(uvicorn.Server):
 def _listening(settings: Settings) -> Generator[socket.socket]:
     """The address first: it is free or it is not, whatever a home takes to open."""
     try:
-        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener = _bound(settings)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise BadInputError(
@@ -187,6 +187,18 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
         ) from error
     with listener:
         yield listener
+
+
+def _bound(settings: Settings) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 @contextlib.contextmanager

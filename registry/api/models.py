@@ -47,6 +47,7 @@ class Models:
         self._commands = services.registry.commands
         self._declaring = services.registry.declaring
         self._reconciler = services.registry.reconciler
+        self._replaying = services.registry.replaying
         self._once = once
 
     def add_to(self, router: APIRouter) -> None:
@@ -58,6 +59,7 @@ class Models:
         add(policy, self.policy, methods=["GET"], responses=documented(200, POLICY, etag=True))
         add(policy, self.set_policy, methods=["PUT"], responses=documented(200, POLICY, etag=True))
         add(f"{policy}/plan", self.policy_plan, methods=["GET"], responses=documented(200, page("Step")))
+        add(f"{policy}/replay", self.policy_replay, methods=["POST"], responses=documented(200, "Replay"))
         active = "/models/{model}/active"
         add(active, self.active, methods=["GET"], responses=documented(200, ACTIVE, etag=True))
         add(active, self.activate, methods=["PUT"], responses=documented((200, 202), "Version", etag=True))
@@ -113,6 +115,16 @@ class Models:
         mine = {one.id for one in self._reading.deployments(model=model)}
         steps = [one for one in self._reconciler.plan() if one.subject in mine]
         return listing(*page_of(steps, lambda one: f"{one.action} {one.subject}", limit, cursor))
+
+    def policy_replay(
+        self, request: Request, model: ModelName, body: dict[str, Any] | None = None, key: Key = None
+    ) -> Response:
+        """Another policy over the recorded history: what it would have deployed, deleted and spent. Changes nothing.
+
+        The body holds the policy's keys; without one, the policy in force is replayed.
+        """
+        check(request, "read", model)
+        return self._once(request, key, body, lambda _: answer(self._replaying.replay(model, body)))
 
     def active(self, request: Request, model: ModelName, as_of: AsOf = None) -> JSONResponse:
         """The active version, if there is one."""

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from registry.application import views
+from registry.application.replaying import ReplayedActView, ReplayView
 from registry.application.views import View
 
 Schema = dict[str, Any]
@@ -31,6 +32,8 @@ SHOWN: Mapping[str, type[View]] = {
     "Interval": views.IntervalView,
     "TrainingCost": views.TrainingCostView,
     "Audit": views.AuditView,
+    "Replay": ReplayView,
+    "ReplayedAct": ReplayedActView,
 }
 _NAMES: Mapping[object, str] = {view: name for name, view in SHOWN.items()}
 

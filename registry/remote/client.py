@@ -14,6 +14,7 @@ from urllib.parse import quote
 from registry.application.declaring import read_toml
 from registry.application.focus import Focus
 from registry.application.reading import AsOf
+from registry.application.replaying import ReplayView
 from registry.application.views import (
     AuditView,
     ChangeView,
@@ -207,6 +208,10 @@ class Remote(Tenure):
 
     def policy_plan(self, model: str) -> list[StepView]:
         return [parse(StepView, one) for one in self._http.pages(f"{_model(model)}/policy/plan")]
+
+    def policy_replay(self, model: str, source: Path | str | Mapping[str, object] | None = None) -> ReplayView:
+        document = source if isinstance(source, Mapping) or source is None else read_toml(Path(source))
+        return parse(ReplayView, self._http.post(f"{_model(model)}/policy/replay", document))
 
     # Questions
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -44,6 +45,9 @@ class Http:
         if actor:
             headers["Tenure-Actor"] = actor
         self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise BadInputError(f"{url!r} is not an address: write https://tenure.example.org", field="TENURE_URL")
         try:
             self._client = httpx2.Client(
                 base_url=self.url, headers=headers, timeout=httpx2.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)

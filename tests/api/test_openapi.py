@@ -1,0 +1,119 @@
+"""schemathesis over the whole OpenAPI document, in every role: no 5xx, and every answer as documented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from registry.application.access import Grant, Principal
+from registry.transport.gate import Gate
+from registry.transport.services import Services
+from tests.api.conftest import Live
+from tests.stage import Stage
+
+ROLES = ("viewer", "user", "developer", "approver", "admin")
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+EXAMPLES = 3
+ENDLESS = "/api/v1/events/stream"
+
+
+class Fixed(Gate):
+    """Everyone is taken for the principal whose turn it is."""
+
+    def __init__(self) -> None:
+        super().__init__(open_to="user:ana")
+        self.role = "admin"
+
+    def principal(self, *_: object) -> Principal:
+        return Principal(actor="user:ana", grants=frozenset({Grant.parse(self.role)}))
+
+
+class Held:
+    """One served registry for all examples: what was made is there for the next."""
+
+    def __init__(self, folder: Path) -> None:
+        stage = Stage(folder)
+        stage.active()
+        stage.trained()
+        self.gate = Fixed()
+        self.services = Services(registry=stage.registry, gate=self.gate)
+        self.live = Live(self.services)
+        schema = schemathesis.openapi.from_url(f"{self.live.url}/openapi.json")
+        found = [one.ok() for one in schema.get_all_operations()]
+        self.operations: list[Any] = [one for one in found if one.path != ENDLESS]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    held = Held(tmp_path_factory.mktemp("openapi"))
+    yield held
+    held.live.stop()
+
+
+@pytest.mark.parametrize(
+    ("role", "mode"), [*((role, GenerationMode.POSITIVE) for role in ROLES), ("admin", GenerationMode.NEGATIVE)]
+)
+def test_every_answer_is_as_documented(held: Held, role: str, mode: GenerationMode) -> None:
+    held.gate.role = role
+    session = requests.Session()
+    for operation in held.operations:
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Case) -> None:
+            case.call_and_validate(session=session, checks=CHECKS)
+
+        try:
+            ask()
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE, operation.label
+
+
+def test_the_document_has_every_route_of_the_contract(held: Held) -> None:
+    paths = requests.get(f"{held.live.url}/openapi.json", timeout=10).json()["paths"]
+    have = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    one = "/api/v1/models/{model}/versions/{number}"
+    want = {
+        *(("GET", f"/api/v1/{name}") for name in ("models", "deployments", "events", "events/stream", "connections")),
+        *(("POST", f"/api/v1/{name}") for name in ("models", "connections", "datasets", "reconcile")),
+        *((method, f"/api/v1/models/{{model}}/{name}") for method in ("GET", "PUT") for name in ("policy", "active")),
+        *((method, "/api/v1/models/{model}/versions") for method in ("GET", "POST")),
+        *((method, one) for method in ("GET", "DELETE")),
+        *(("POST", f"{one}/{name}") for name in ("deploy", "retire", "cancel", "retry", "approve", "attach")),
+        *(("GET", f"{one}/{name}") for name in ("events", "metrics", "deployments")),
+        *((method, "/api/v1/deployments/{id}") for method in ("GET", "DELETE")),
+        *((method, "/api/v1/connections/{name}") for method in ("GET", "DELETE")),
+        *(("GET", f"/api/v1/audit/{name}") for name in ("deployments", "costs")),
+        *(("GET", path) for path in ("/healthz", "/readyz", "/metrics")),
+    }
+    assert want <= have
