@@ -10,6 +10,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from registry.application.ports import Usage
+from registry.domain.ids import VersionRef
 from registry.gateway.table import Replica
 
 TAIL_BYTES = 8_192
@@ -63,6 +64,16 @@ class _Sum:
     last_used_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meters:
+    """Of one version, found once: finding them costs more than counting."""
+
+    seconds: Histogram
+    first: Histogram
+    prompt: Counter
+    completion: Counter
+
+
 class Counts:
     """Used on the event loop only."""
 
@@ -70,6 +81,7 @@ class Counts:
         self._clock = clock
         self._sums: dict[str, _Sum] = {}
         self._kept: list[Usage] = []
+        self._meters: dict[VersionRef, _Meters] = {}
         self._requests = Counter(
             "tenure_gateway_requests", "Chats by version and status", ["version", "status"], registry=prometheus
         )
@@ -95,7 +107,7 @@ class Counts:
         self, replica: Replica, *, status: int, tokens: Tokens | None, first_s: float | None, whole_s: float
     ) -> None:
         """One request that is over. `first_s` None: nothing of an answer was handed through."""
-        version = str(replica.ref)
+        meters = self._meters.get(replica.ref) or self._metered(replica.ref)
         one = self._sums.get(replica.id)
         if one is None:
             one = self._sums[replica.id] = _Sum(replica)
@@ -106,15 +118,25 @@ class Counts:
             one.errors += 1
         elif tokens is None:
             one.unmetered += 1
-        self._requests.labels(version, str(status)).inc()
-        self._seconds.labels(version).observe(whole_s)
+        self._requests.labels(str(replica.ref), str(status)).inc()
+        meters.seconds.observe(whole_s)
         if first_s is not None:
-            self._first.labels(version).observe(first_s)
+            meters.first.observe(first_s)
         if tokens is not None:
             one.prompt_tokens += tokens[0]
             one.completion_tokens += tokens[1]
-            self._tokens.labels(version, "prompt").inc(tokens[0])
-            self._tokens.labels(version, "completion").inc(tokens[1])
+            meters.prompt.inc(tokens[0])
+            meters.completion.inc(tokens[1])
+
+    def _metered(self, ref: VersionRef) -> _Meters:
+        version = str(ref)
+        meters = self._meters[ref] = _Meters(
+            seconds=self._seconds.labels(version),
+            first=self._first.labels(version),
+            prompt=self._tokens.labels(version, "prompt"),
+            completion=self._tokens.labels(version, "completion"),
+        )
+        return meters
 
     def refused(self, code: str) -> None:
         """One request that reached no deployment."""

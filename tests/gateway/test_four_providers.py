@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _prepare(home: Path, rehearsal: Rehearsal) -> None:
 
 
 @contextlib.contextmanager
-def _served(home: Path) -> Iterator[Serving]:
+def _served(home: Path) -> Generator[Serving]:
     command = [str(Path(sys.executable).with_name("tenure")), "serve", "--port", "0"]
     environment = {**os.environ, "TENURE_HOME": str(home)}
     errors = home / "stderr.txt"

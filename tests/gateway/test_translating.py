@@ -12,6 +12,7 @@ import pytest
 
 from providers.errors import ChatError, OutcomeUnknownError, ProviderError, UnavailableError
 from providers.ports import ChatChunk, ChatRequest, ServingTarget
+from registry.domain.states import ConnectionState
 from registry.gateway.translating import AHEAD_MAX
 from tests.gateway.conftest import Door, OpenDoor
 from tests.gateway.serving import WAIT_S_MAX
@@ -32,7 +33,11 @@ class Translator:
         doors: Any = stage.providers
         provider = doors.of(stage.registry.reading.connection_state("cloud"))
         provider.chat = self
-        doors.of = lambda connection: provider
+
+        def of(connection: ConnectionState) -> object:
+            return provider
+
+        doors.of = of
 
     def upstream(self, target: ServingTarget) -> None:
         return None

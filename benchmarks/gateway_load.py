@@ -1,0 +1,168 @@
+"""Callers of a chat endpoint that cost little themselves: HTTP/1.1 over kept connections, parsed by httptools."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+
+TIMEOUT_S = 30.0
+PROMPT = "Where is my order? It was to come last week. " * 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Who is asked, as whom, for which model."""
+
+    name: str
+    url: str
+    model: str
+    headers: Mapping[str, str]
+
+    def request(self, *, stream: bool) -> bytes:
+        body = json.dumps(
+            {"model": self.model, "messages": [{"role": "user", "content": PROMPT}], "stream": stream}
+        ).encode()
+        parts = urlsplit(self.url)
+        head = [
+            f"POST {parts.path} HTTP/1.1",
+            f"host: {parts.netloc}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+@dataclass(slots=True)
+class Told:
+    """One answer. Times in seconds from the request's last byte. `version`: of Tenure's header."""
+
+    status: int
+    first_s: float
+    whole_s: float
+    version: str = ""
+    whole: bool = True
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.broken = False
+        self._transport: Any = None
+        self._parser: Any = None
+        self._done: asyncio.Future[Told] | None = None
+        self._began = 0.0
+        self._first = 0.0
+        self._version = ""
+        self._tail = b""
+        self._stream = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.broken = True
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(ConnectionError(f"broken off: {exc}"))
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"tenure-version":
+            self._version = value.decode()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._first:
+            self._first = time.perf_counter()
+        self._tail = (self._tail + body)[-32:]
+
+    def on_message_complete(self) -> None:
+        now = time.perf_counter()
+        if not self._parser.should_keep_alive():
+            self.broken = True
+        assert self._done is not None
+        whole = not self._stream or self._tail.rstrip().endswith(b"[DONE]")
+        self._done.set_result(
+            Told(self._parser.get_status_code(), self._first - self._began, now - self._began, self._version, whole)
+        )
+
+    async def ask(self, request: bytes, *, stream: bool) -> Told:
+        self._parser = httptools.HttpResponseParser(self)
+        self._done = asyncio.get_running_loop().create_future()
+        self._first, self._version, self._tail, self._stream = 0.0, "", b"", stream
+        self._began = time.perf_counter()
+        self._transport.write(request)
+        return await asyncio.wait_for(self._done, TIMEOUT_S)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class Load:
+    """Asks one endpoint. Failures are counted by what they were."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        parts = urlsplit(endpoint.url)
+        self._place = parts.hostname or "", parts.port or 80
+        self._requests = {stream: endpoint.request(stream=stream) for stream in (False, True)}
+        self._free: list[_Connection] = []
+        self.told: list[Told] = []
+        self.failed: list[str] = []
+
+    async def one(self, *, stream: bool = False) -> None:
+        try:
+            connection = self._free.pop() if self._free else await self._connect()
+            told = await connection.ask(self._requests[stream], stream=stream)
+        except (OSError, TimeoutError, httptools.HttpParserError) as error:
+            self.failed.append(f"{type(error).__name__}: {error}")
+            return
+        if connection.broken:
+            connection.close()
+        else:
+            self._free.append(connection)
+        if told.status == 200 and told.whole:
+            self.told.append(told)
+        else:
+            self.failed.append(f"status {told.status}{'' if told.whole else ', cut short'}")
+
+    async def paced(self, *, rate: float, seconds: float, stream: bool = False) -> None:
+        """So many a second, whether or not the ones before have been answered."""
+        began = time.perf_counter()
+        tasks: list[asyncio.Task[None]] = []
+        for number in range(int(rate * seconds)):
+            wait_s = began + number / rate - time.perf_counter()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            tasks.append(asyncio.create_task(self.one(stream=stream)))
+        await asyncio.gather(*tasks)
+
+    async def flat_out(self, *, connections: int, seconds: float) -> float:
+        """Each connection asks again as soon as it is answered; answers a second."""
+        end = time.perf_counter() + seconds
+
+        async def caller() -> None:
+            while time.perf_counter() < end:
+                await self.one()
+
+        await asyncio.gather(*(caller() for _ in range(connections)))
+        return len(self.told) / seconds
+
+    def close(self) -> None:
+        for connection in self._free:
+            connection.close()
+
+    async def _connect(self) -> _Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._place)
+        return connection
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
