@@ -1,6 +1,7 @@
 """A provider that answers at once, so that what is measured is what stands before it.
 
-`python -m benchmarks.gateway_upstream` prints its URL and answers chats of OpenAI's, streamed ones in pieces, and questions about models.
+`python -m benchmarks.gateway_upstream` prints its URL and answers chats of OpenAI's, streamed ones in pieces, and
+questions about models.
 """
 
 from __future__ import annotations
