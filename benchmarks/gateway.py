@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -215,6 +216,9 @@ def _started(words: list[str], environment: dict[str, str]) -> Generator[tuple[i
 
 
 def show(name: str, value: float, unit: str, target: str = "") -> None:
+    if math.isnan(value):
+        print(f"{name}: no answer", file=sys.stderr)
+        return
     print(json.dumps({"name": name, "value": value, "unit": unit, "target": target}), flush=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,5 +165,8 @@ class Load:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
+    """NaN where nothing was answered."""
+    if not values:
+        return math.nan
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
