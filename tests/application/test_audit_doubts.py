@@ -1,0 +1,128 @@
+"""What an audit cannot account for, and its CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from decimal import Decimal
+
+from registry.application.audit_csv import COLUMNS, audit_csv
+from registry.application.focus import Focus
+from registry.application.prices import serving_sku
+from registry.domain import events as ev
+from registry.domain.ids import connection_stream, deployment_stream
+from registry.domain.states import ConnectionState
+from tests.stage import ANA, BOT, Stage
+
+PRICE = ev.Price(hourly=Decimal(2), currency="USD", source="test")
+
+
+def says(stage: Stage, stream: str, payload: ev.DomainEvent) -> None:
+    stage.log.append([ANA.says(stream, payload)], expected={})
+
+
+def intent(stage: Stage, key: str) -> None:
+    payload = ev.DeploymentRequested(
+        deployment=key,
+        model=BOT,
+        version=1,
+        connection="cloud",
+        provider="azure-openai",
+        name=f"tenure-{key}",
+        token=key,
+        attempt=1,
+        artifact=ev.ArtifactRef(id="ft:1"),
+        price=PRICE,
+        purpose="standby",
+    )
+    says(stage, deployment_stream(key), payload)
+
+
+def orphan(stage: Stage, key: str, provider_id: str, *, suspected: str | None = None) -> None:
+    payload = ev.OrphanFound(
+        deployment=key,
+        connection="cloud",
+        provider="bedrock",
+        name=f"tenure-{key}",
+        provider_id=provider_id,
+        status="InService",
+        price=PRICE,
+        billed_from=stage.clock.time,
+        suspected=suspected,
+    )
+    says(stage, deployment_stream(key), payload)
+
+
+def test_what_nobody_can_account_for_is_told_with_the_reason(stage: Stage) -> None:
+    intent(stage, "dep_1")
+    intent(stage, "dep_2")
+    unknown = ev.DeploymentOutcomeUnknown(called_at=stage.clock.time, error="time-out")
+    says(stage, deployment_stream("dep_2"), unknown)
+    orphan(stage, "dep_3", "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/x", suspected="bot@1")
+    orphan(stage, "dep_4", "srv-4")
+    stage.clock.advance(hours=1)
+    audit = stage.registry.auditing.audit()
+    reasons = {str(one["deployment"]): str(one["why"]) for one in audit.unknown}
+    assert "whether it was made is not recorded yet" in reasons["dep_1"]
+    assert reasons["dep_2"] == "whether it was made is not known: time-out"
+    assert "serves the artifact of bot@1" in reasons["dep_3"]
+    assert "no intent names it" in reasons["dep_4"]
+    billed = {one.deployment.id: one for one in audit.deployments}
+    assert set(billed) == {"dep_2", "dep_3", "dep_4"}, "an intent alone is shown, and charged when it is known to exist"
+    assert [span.known for span in billed["dep_2"].intervals] == [False]
+    assert (billed["dep_2"].cost or 0) >= 2, "and counted"
+    rows = {row["x_Deployment"]: row for row in stage.registry.auditing.focus().rows}
+    assert rows["dep_3"]["BillingAccountId"] == "123456789012"
+    assert rows["dep_4"]["BillingAccountId"] == "cloud"
+    assert str(rows["dep_2"]["ChargeDescription"]).endswith("; not known whether it was there")
+
+
+def test_what_is_not_ours_is_shown_until_it_is_gone(stage: Stage) -> None:
+    found = ev.ForeignFound(connection="cloud", provider_id="srv-9", name="theirs", status="Succeeded")
+    says(stage, connection_stream("cloud"), found)
+    (foreign,) = stage.registry.auditing.audit().foreign
+    assert (foreign["provider_id"], foreign["connection"], foreign["name"]) == ("srv-9", "cloud", "theirs")
+    says(stage, connection_stream("cloud"), ev.ForeignGone(connection="cloud", provider_id="srv-9"))
+    assert stage.registry.auditing.audit().foreign == ()
+
+
+def test_the_csv_has_a_line_for_each_span_and_training_and_for_each_group(stage: Stage) -> None:
+    stage.active()
+    stage.clock.advance(hours=10)
+    view = stage.registry.auditing.audit()
+    rows = list(csv.DictReader(io.StringIO(audit_csv(view))))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["kind"], row["ref"], row["unit"]) for row in rows] == [
+        ("deployment", "bot@1", "hour"),
+        ("training", "bot@1", "1M-tokens"),
+    ]
+    assert (rows[0]["rate"], Decimal(rows[0]["cost"]), rows[1]["cost"]) == ("1.80", view.total, "")
+    groups = list(csv.DictReader(io.StringIO(audit_csv(stage.registry.auditing.audit(by="connection")))))
+    assert (groups[0]["connection"], groups[0]["unpriced"]) == ("cloud", "1")
+
+
+def test_a_focus_file_is_read_back_as_it_was_written(stage: Stage) -> None:
+    stage.active()
+    stage.clock.advance(hours=10)
+    focus = stage.registry.auditing.focus()
+    again = Focus.of_csv(focus.csv(), unpriced=focus.unpriced)
+    assert again.csv() == focus.csv()
+
+
+def test_what_a_deployment_is_billed_as_follows_from_its_connection() -> None:
+    def sku(provider: str, **settings: object) -> tuple[str | None, Decimal]:
+        return serving_sku(ConnectionState(name="c", provider=provider, settings=settings))
+
+    assert sku("azure-openai") == ("Standard", 1)
+    assert sku("azure-openai", sku="ProvisionedManaged", capacity=50) == ("ProvisionedManaged", 50)
+    assert sku("bedrock", model_units=2) == ("provisioned-throughput", 2)
+    assert sku("openai") == (None, 1)
+
+
+def test_days_and_trainings_are_grouped_in_utc(stage: Stage) -> None:
+    stage.trained()
+    (group,) = stage.registry.auditing.audit(by="day").groups
+    assert (group["day"], group["cost"], group["unpriced"]) == ("2026-11-01", 0, 1)
+    (again,) = stage.registry.auditing.audit(to=stage.clock.time + timedelta(days=1), by="day").groups
+    assert again == group
