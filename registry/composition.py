@@ -18,6 +18,7 @@ from registry.application.bills import Bill
 from registry.application.commands import Commands
 from registry.application.comparing import Comparing
 from registry.application.declaring import Declaring
+from registry.application.jobs import Jobs
 from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
 from registry.application.reading import Reading
 from registry.application.replaying import Replaying
@@ -114,6 +115,7 @@ class Registry:
     auditing: Auditing
     commands: Commands
     declaring: Declaring
+    jobs: Jobs
     providers: Providers
     data: TrainingData
     door: Door
@@ -178,6 +180,7 @@ def compose(
         auditing=Auditing(log, clock, reading),
         commands=commands,
         declaring=Declaring(log=log, clock=clock, providers=providers, door=door),
+        jobs=Jobs(reading=reading, providers=providers, door=door),
         providers=providers,
         data=data,
         door=door,

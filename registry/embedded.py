@@ -25,6 +25,7 @@ from registry.application.replaying import ReplayView
 from registry.application.views import (
     AuditView,
     ChangeView,
+    CheckpointView,
     CheckView,
     ConnectionView,
     DeploymentView,
@@ -332,6 +333,15 @@ class Tenure:
         self._registry.commands.cancel(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref), frozenset({"cancelled"}))
 
+    def pause(self, version: str | Version, *, reason: str | None = None) -> Version:
+        """Pause the job of a version that trains, where the provider can."""
+        self._registry.jobs.steer(_ref(version), "pause", self._who(reason))
+        return Version(self, self.version(_ref(version)))
+
+    def resume(self, version: str | Version, *, reason: str | None = None) -> Version:
+        self._registry.jobs.steer(_ref(version), "resume", self._who(reason))
+        return Version(self, self.version(_ref(version)))
+
     def retry(
         self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Version:
@@ -468,6 +478,10 @@ class Tenure:
     def metrics(self, ref: str | Version) -> list[MetricView]:
         """The curves of a version's newest attempt."""
         return self._registry.reading.metrics(_ref(ref))
+
+    def checkpoints(self, ref: str | Version) -> list[CheckpointView]:
+        """Those of a version's training that the provider keeps; each can be imported as a version of its own."""
+        return self._registry.jobs.checkpoints(_ref(ref))
 
     def deployments(
         self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None

@@ -13,6 +13,7 @@ from registry.api.datasets import Datasets
 from registry.api.deployments import Deployments
 from registry.api.events import Events
 from registry.api.health import Health
+from registry.api.jobs import Jobs
 from registry.api.models import Models
 from registry.api.operations import Operations
 from registry.api.schemas import components
@@ -31,6 +32,7 @@ def routes(services: Services) -> APIRouter:
     for part in (
         Models(services, once),
         Versions(services, once, uploads),
+        Jobs(services, once),
         Deployments(services, once),
         Connections(services, once),
         Datasets(services, once, uploads),

@@ -25,6 +25,7 @@ SHOWN: Mapping[str, type[View]] = {
     "Connection": views.ConnectionView,
     "Event": views.EventView,
     "Metric": views.MetricView,
+    "Checkpoint": views.CheckpointView,
     "Step": views.StepView,
     "Change": views.ChangeView,
     "Check": views.CheckView,

@@ -100,6 +100,15 @@ class VersionView(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointView(View):
+    """`artifact`: what `tenure import --artifact` takes."""
+
+    step: int
+    artifact: str
+    metrics: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelView(View):
     """`versions`: how many numbers were given out. `moving`: versions that are queued, training or deploying."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.application.views import (
         BilledDeploymentView,
         ChangeView,
+        CheckpointView,
         CheckView,
         ConnectionView,
         DeploymentView,
@@ -139,6 +140,12 @@ METRICS: list[Column[MetricView]] = [
     Column("epoch", lambda row: row.epoch, right=True),
     Column("attempt", lambda row: row.attempt, right=True),
     Column("recorded_at", lambda row: row.recorded_at),
+]
+CHECKPOINTS: list[Column[CheckpointView]] = [
+    Column("step", lambda row: row.step, right=True),
+    Column("train_loss", lambda row: row.metrics.get("train_loss"), right=True),
+    Column("valid_loss", lambda row: row.metrics.get("full_valid_loss", row.metrics.get("valid_loss")), right=True),
+    Column("artifact", lambda row: row.artifact, wraps=True),
 ]
 CONNECTIONS: list[Column[ConnectionView]] = [
     Column("name", lambda row: row.name),

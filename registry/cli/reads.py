@@ -102,6 +102,20 @@ def metrics(version: Version, as_json: AsJson = False) -> None:
         _draw(version, rows)
 
 
+def checkpoints(version: Version, as_json: AsJson = False) -> None:
+    """List the checkpoints that the provider keeps of a version's training.
+
+    Each can be taken as a version of its own: tenure import MODEL --connection NAME --artifact ID
+
+    Example: tenure checkpoints support-bot@3
+    """
+    from registry.cli.columns import CHECKPOINTS
+
+    with opened() as tenure:
+        rows = tenure.checkpoints(version)
+    show_list(rows, CHECKPOINTS, as_json=as_json, empty=f"The provider keeps no checkpoints of {version}.")
+
+
 def _draw(version: str, rows: list[MetricView]) -> None:
     from registry.cli.losses import can_show_braille, chart, curves
 

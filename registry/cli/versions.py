@@ -67,6 +67,24 @@ def cancel(version: Version, reason: Reason = None, idempotency_key: Key = None,
         present(finish(tenure, asked), as_json=as_json)
 
 
+def pause(version: Version, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Pause the training of a version, where the provider can.
+
+    Example: tenure pause support-bot@3 --reason "the data are looked at again"
+    """
+    with opened(interrupted=LATER) as tenure:
+        present(tenure.pause(version, reason=reason).view, as_json=as_json)
+
+
+def resume(version: Version, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Let a paused training go on.
+
+    Example: tenure resume support-bot@3
+    """
+    with opened(interrupted=LATER) as tenure:
+        present(tenure.resume(version, reason=reason).view, as_json=as_json)
+
+
 def retry(
     version: Version,
     wait: Wait = False,

@@ -18,6 +18,7 @@ from registry.application.replaying import ReplayView
 from registry.application.views import (
     AuditView,
     ChangeView,
+    CheckpointView,
     CheckView,
     ConnectionView,
     DeploymentView,
@@ -145,6 +146,15 @@ class Remote(Tenure):
         self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> Version:
         return Version(self, self._move(version, "cancel", reason, idempotency_key), frozenset({"cancelled"}))
+
+    def pause(self, version: str | Version, *, reason: str | None = None) -> Version:
+        return Version(self, self._move(version, "pause", reason, None))
+
+    def resume(self, version: str | Version, *, reason: str | None = None) -> Version:
+        return Version(self, self._move(version, "resume", reason, None))
+
+    def checkpoints(self, ref: str | Version) -> list[CheckpointView]:
+        return [parse(CheckpointView, one) for one in self._http.pages(f"{_version(ref)}/checkpoints")]
 
     def retry(
         self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None

@@ -91,6 +91,30 @@ def test_a_version_lives_its_whole_life_at_a_rehearsed_cloud(cloud: str, rehears
     assert made.json["artifact"]["id"] not in _importable(rehearsed, cloud)
 
 
+def test_a_checkpoint_becomes_a_version_of_its_own_and_serves(rehearsed: Run, home_of_all: Path) -> None:
+    data, cloud = home_of_all / "rehearsal", "rehearsal-openai"
+    base = ("--connection", cloud, "--base-model", CLOUDS[cloud], "--train", str(data / "train.csv"))
+    assert rehearsed("fine-tune", "bot", *base, "--wait").code == 0
+    kept = rehearsed("checkpoints", "bot@1", "--json").json
+    assert [one["step"] for one in kept] == sorted(one["step"] for one in kept)
+    assert all(one["metrics"]["train_loss"] for one in kept)
+    taken = rehearsed("import", "bot", "--connection", cloud, "--artifact", kept[0]["artifact"])
+    assert taken.code == 0, taken.err
+    assert rehearsed("activate", "bot@2", "--wait").code == 0
+    assert kept[0]["artifact"] in rehearsed("chat", "bot", "Hello").out
+
+
+def test_pausing_is_refused_where_there_is_none_and_where_nothing_trains(rehearsed: Run, home_of_all: Path) -> None:
+    train = str(home_of_all / "rehearsal" / "train.csv")
+    for cloud, words in (("rehearsal-aws", "no pausing"), ("rehearsal-openai", "there is no job to pause")):
+        bot = f"pausing-{cloud}"
+        where = ("--connection", cloud, "--base-model", CLOUDS[cloud])
+        assert rehearsed("fine-tune", bot, *where, "--train", train, "--wait").code == 0
+        refused = rehearsed("pause", f"{bot}@1")
+        assert (refused.code, words in refused.err) == (3, True), refused.err
+    assert rehearsed("checkpoints", "pausing-rehearsal-aws@1", "--json").json == []
+
+
 def test_a_second_rehearsal_on_the_same_ports_is_refused_with_what_to_do(tenure: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         answer = tenure("rehearse", "--port", str(min(taken.getsockname()[1], 65530)))
