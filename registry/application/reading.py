@@ -106,7 +106,7 @@ class Reading:
             self.model_state(query.model, at)
         page = self._log.versions(query, at=at)
         deployments: dict[tuple[str, int], list[DeploymentState]] = {}
-        for one in self._log.deployments(DeploymentQuery(model=query.model), at=at):
+        for one in self._log.deployments(DeploymentQuery(model=query.model, live=True), at=at):
             deployments.setdefault((one.model, one.version), []).append(one)
         views = [_version_view(one, deployments.get((one.model, one.version), ())) for one in page.items]
         return views, page.next
