@@ -67,7 +67,9 @@ class Reading:
     def model(self, name: str, as_of: AsOf = None) -> ModelView:
         at = self.position(as_of)
         state = self.model_state(name, at)
-        moving = self._log.versions(VersionQuery(model=name, states=MOVING, order="oldest"), at=at).items
+        moving: Sequence[VersionState] = ()
+        if state.last_version:
+            moving = self._log.versions(VersionQuery(model=name, states=MOVING, order="oldest"), at=at).items
         return _model_view(state, tuple(str(ref_of(one)) for one in moving), self._log.registry(at=at).policy)
 
     def policy(self, name: str, as_of: AsOf = None) -> Json:
@@ -87,7 +89,9 @@ class Reading:
     def version(self, ref: VersionRef, as_of: AsOf = None) -> VersionView:
         at = self.position(as_of)
         state = self.version_state(ref, at)
-        deployments = self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number), at=at)
+        deployments: Sequence[DeploymentState] = ()
+        if state.artifact_id is not None:
+            deployments = self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number), at=at)
         return _version_view(state, deployments)
 
     def version_state(self, ref: VersionRef, at: int | None = None) -> VersionState:
