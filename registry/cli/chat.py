@@ -25,14 +25,18 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="The system message.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", metavar="X", min=0)] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", metavar="X", min=0, max=1)] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", metavar="N", min=1)] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="The answer ends before this text; repeat it.")
+    ] = None,
 ) -> None:
     """Talk to the active version of a model, or to any version that is deployed. The answer comes as it is made.
 
     Example: tenure chat support-bot "How do I get a refund?"
     """
-    options = {"temperature": temperature, "max_tokens": max_tokens}
-    given = {key: value for key, value in options.items() if value is not None}
+    options = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "stop": stop or None}
+    given: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     before: list[Message] = [{"role": "system", "content": system}] if system else []
     text = message if message is not None or sys.stdin.isatty() else sys.stdin.read()
     if text is not None and not text.strip():
@@ -44,7 +48,7 @@ def chat(
             _converse(tenure, ref, before, given)
 
 
-def _converse(tenure: Tenure, ref: str, messages: list[Message], options: dict[str, float | int]) -> None:
+def _converse(tenure: Tenure, ref: str, messages: list[Message], options: dict[str, object]) -> None:
     """Question and answer until end of input (Ctrl-D)."""
     typer.secho(f"You talk to {ref}. Ctrl-D ends.", dim=True, err=True)
     while True:

@@ -80,6 +80,8 @@ def test_a_version_lives_its_whole_life_at_a_rehearsed_cloud(cloud: str, rehears
     said = rehearsed("chat", bot, "Where is my order?")
     assert said.code == 0
     assert said.out.startswith("[rehearsal ")
+    short = rehearsed("chat", bot, "a b c d", "--top-p", "0.9", "--temperature", "0", "--stop", " was")
+    assert (short.code, "was asked" in short.out) == (0, False), short.err
     billed = rehearsed("deployments", "--billed", "--model", bot, "--json").json
     assert len(billed) == (0 if cloud == "rehearsal-openai" else 1)
     assert bot in [one["model"] for one in rehearsed("models", "--json").json]
