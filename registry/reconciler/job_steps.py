@@ -215,7 +215,8 @@ class JobSteps:
             return ([] if now is None else finished(unit, self._commands, now, result, who)), {}
 
         command = Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER)
-        self._door.run(command, decide, because=version)
+        with self._commands.limits.money:
+            self._door.run(command, decide, because=version)
         return report.status
 
     def stop_unknown(self, step: Step) -> Done:
