@@ -16,6 +16,8 @@ WAKE_TIMEOUT_S = 0.25
 """How long the listener waits for the log to grow before it looks whether it was stopped, in seconds."""
 DELAY = timedelta(milliseconds=20)
 """Between an append and the pass that it wakes, so that appends that come together are looked at together."""
+PACE = timedelta(milliseconds=200)
+"""Between the beginnings of passes that appends wake: under a thousand commands a second they would be all there is."""
 PASSES_MAX = 8
 """At the same time. Each connection is used by one of them; those that a slow one holds are left to it."""
 BESIDE = timedelta(seconds=5)
@@ -42,6 +44,9 @@ class Scheduler:
         self._stopped = threading.Event()
         self._ending = threading.Lock()
         """Passes end one by one, so that the last one to set the time has seen what the others left."""
+        self._began: datetime | None = None
+        self._soon: datetime | None = None
+        """When the pass that an append has woken begins, until it has."""
         self._apscheduler: Any = None
         self._listener: threading.Thread | None = None
 
@@ -77,6 +82,7 @@ class Scheduler:
     def _pass(self) -> None:
         if self._stopped.is_set():
             return
+        self._began, self._soon = self._clock(), None
         self._wake(self._clock() + BESIDE)
         failed = False
         try:
@@ -86,6 +92,7 @@ class Scheduler:
             failed = True
         with self._ending:
             planned = self._log.head()
+            self._soon = None
             self._wake(self._clock() + FAILED_PACE if failed else self._due_next())
         if self._log.head() != planned:
             self._wake(self._clock() + DELAY)
@@ -114,4 +121,12 @@ class Scheduler:
             head = self._log.wait(seen, WAKE_TIMEOUT_S)
             if head > seen:
                 seen = head
-                self._wake(self._clock() + DELAY)
+                self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        """For an append. One that is on its way is left alone: appends without end would put it off for ever."""
+        now = self._clock()
+        if self._soon is not None and now <= self._soon:
+            return
+        self._soon = now + DELAY if self._began is None else max(now + DELAY, self._began + PACE)
+        self._wake(self._soon)
