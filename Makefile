@@ -71,6 +71,11 @@ format: setup ## let ruff put everything in order
 serve: setup ## API, web pages, gateway and scheduler on http://127.0.0.1:8321 (honours TENURE_HOME)
 	$(BIN)/tenure serve
 
+SEEDS ?= 10000
+.PHONY: simulate
+simulate: setup ## play SEEDS seeds of the registry under faults and kills; tells the first that breaks a rule
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
 .PHONY: bench
 bench: setup ## the figures of docs/benchmarks.md, as a table
 	$(BIN)/python -m benchmarks

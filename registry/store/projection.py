@@ -5,7 +5,6 @@ A row is a key, the columns that are filtered or ordered by, the stream version,
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -23,7 +22,7 @@ from registry.domain.states import (
     State,
     VersionState,
 )
-from registry.store.values import canonical_text, decoder, defaults_of, naive_utc, told_fields_of
+from registry.store.values import canonical_text, decoder, defaults_of, naive_utc, shallow_copy, told_fields_of
 
 S = TypeVar("S", bound=State)
 
@@ -171,7 +170,7 @@ def from_document(kind: str, text: str) -> State:
 
 def copy_of(state: S) -> S:
     """For whoever may change it. Values inside are shared: folding replaces them and never changes them."""
-    return copy.copy(state)
+    return shallow_copy(state)
 
 
 def _told_defaults(model: ReadModel) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.simulation.bugs import BUGS, planted
+from tests.simulation.bugs import BUGS, FORGETS, planted
 from tests.simulation.drama import Drama
 from tests.simulation.rules import Broken
 
@@ -27,7 +27,7 @@ def play(seed: int, bug: str | None = None) -> tuple[float, int, str | None]:
     """(virtual hours, kills, the story if something is broken)"""
     logging.getLogger("tenure").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder, planted(bug):
-        drama = Drama(seed, Path(folder), forgets=bug == "forgets-what-it-acknowledged")
+        drama = Drama(seed, Path(folder), forgets=bug == FORGETS)
         try:
             outcome = drama.play()
         except Broken as broken:

@@ -131,7 +131,8 @@ def at_rest(log: EventLog, clouds: Iterable[StormyCloud], models: Iterable[str])
             for one in log.deployments(DeploymentQuery(connection=cloud.name))
             if one.state in {"requested", "provisioning", "serving", "deleting", "failed"}
         }
-        there = {one.name for one in cloud.deployments.values() if one.ours}
+        attached = {one.name for one in log.deployments(DeploymentQuery(connection=cloud.name)) if one.attached}
+        there = {one.name for one in cloud.deployments.values() if one.ours or one.name in attached}
         if said != there:
             raise Broken(f"{cloud.name} has {sorted(there)}, and the log says {sorted(said)}")
         for one in log.deployments(DeploymentQuery(connection=cloud.name)):

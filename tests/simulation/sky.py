@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from random import Random
+from random import Random  # noqa: TID251 -- seeded: a seed always plays the same
 from typing import Any, TypeVar
 
 from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
@@ -80,7 +80,6 @@ class StormyCloud(Cloud):
         self.idempotent = serving != "none"
         self._past: deque[Snapshot] = deque(maxlen=12)
         self._in_the_past = False
-        self.removed_foreign: list[str] = []
 
     def call(self, operation: str, effect: Callable[[], _T]) -> _T:
         self.calls.append(operation)
@@ -157,11 +156,9 @@ class StormyCloud(Cloud):
         one = self.named(name)
         if one is not None and not self.deletes_ignored:
             self.sky.deleted(self, one.name)
-            if not one.ours:
-                self.removed_foreign.append(one.name)
         super().delete(name)
 
-    def nature(self, random: Random) -> str | None:
+    def nature(self, random: Random) -> str | None:  # noqa: PLR0911 -- one for each thing that happens
         """Something happens at the provider by itself, or by other hands."""
         serving = [one for one in self.deployments.values() if one.ours and one.outcome == "serving"]
         running = [one for one in self.jobs.values() if one.outcome == "running"]
@@ -192,9 +189,6 @@ class StormyCloud(Cloud):
             case _:
                 return None
 
-    def strangers(self) -> list[str]:
-        return [one.name for one in self.deployments.values() if not one.ours]
-
 
 class StormyProviders(FakeProviders):
     def __init__(self, sky: Sky) -> None:
@@ -214,7 +208,7 @@ class StormyProviders(FakeProviders):
 class MortalLog:
     """A log whose process may be killed right before or right after an append is durable."""
 
-    def __init__(self, log: Any, sky: Sky, *, forgets: bool = False) -> None:  # noqa: ANN401 -- any store
+    def __init__(self, log: Any, sky: Sky, *, forgets: bool = False) -> None:
         self._log = log
         self._sky = sky
         self.rate = 0.0
@@ -222,7 +216,7 @@ class MortalLog:
         """A planted bug: acknowledges, now and then, what it did not keep."""
         self.acknowledged: dict[int, str] = {}
 
-    def append(self, events: Any, **options: Any) -> Any:  # noqa: ANN401 -- handed through
+    def append(self, events: Any, **options: Any) -> Any:
         lot = self._sky.random.random()
         if lot < self.rate / 2:
             self._sky.tell("    log    killed before the commit")
@@ -239,7 +233,7 @@ class MortalLog:
             self.acknowledged[event.position] = event.hash
         return appended
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- everything else is the log's
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
 
