@@ -11,7 +11,7 @@ from typing import cast
 from starlette.responses import Response
 
 from registry.application.views import AuditView, BilledDeploymentView, DeploymentView, SideBySideView
-from registry.domain.deploying import GONE
+from registry.domain import ledger
 from registry.domain.errors import BadInputError
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef
@@ -19,8 +19,6 @@ from registry.web import serving
 from registry.web.charts import Bar, bars, columns, days_between, time_marks
 from registry.web.page import Page, asked_time, written
 
-RECENTLY = timedelta(days=30)
-GONE_SHOWN = 50
 ROWS_SHOWN = 60
 """Of the billed intervals that are drawn, the dearest first; the downloads hold all."""
 TRAINING_SHOWN = 60
@@ -35,14 +33,11 @@ def deployments(page: Page) -> Response:
     live = serving.live(page)
     looked = page.query("look") is not None and not page.past
     shown = page.registry.comparing.side_by_side() if looked else []
-    audit = page.registry.auditing.audit(from_=page.now - RECENTLY, to=page.now, as_of=page.as_of)
-    ended = [one for one in audit.deployments if one.deployment.state in GONE]
-    ended.sort(key=lambda one: one.intervals[-1].to, reverse=True)
+    audit = page.registry.auditing.audit(from_=page.now - ledger.MICROSECOND, to=page.now, as_of=page.as_of)
     return page.html(
         "deployments.html",
         live=live,
-        gone=ended[:GONE_SHOWN],
-        gone_total=len(ended),
+        gone=serving.gone_lately(page),
         rates=serving.rates(one for one in live if one.billed),
         unknown={str(one["deployment"]): str(one["why"]) for one in audit.unknown},
         looked=looked,

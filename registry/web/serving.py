@@ -9,9 +9,13 @@ from decimal import Decimal
 from registry.application.ports import DeploymentQuery
 from registry.application.reading import deployment_view
 from registry.application.views import DeploymentView
+from registry.domain.deploying import GONE
 from registry.domain.ids import VersionRef
 from registry.domain.ledger import MICROSECOND
 from registry.web.page import Page
+
+EVENTS_SEARCHED = 5_000
+GONE_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,19 @@ def live(page: Page) -> list[DeploymentView]:
     found = page.registry.log.deployments(DeploymentQuery(live=True), at=page.at)
     views = [deployment_view(one, page.now) for one in found]
     return sorted(views, key=lambda one: (not one.billed, -(one.hourly_rate or Decimal(0))))
+
+
+def gone_lately(page: Page) -> list[DeploymentView]:
+    """The last that were seen gone, newest first: as far as the end of the log tells, however many there ever were."""
+    log = page.registry.log
+    until = log.head() if page.at is None else page.at
+    ended = {
+        event.stream.partition(":")[2]: None
+        for event in log.read(after=max(0, until - EVENTS_SEARCHED), until=until)
+        if event.type in {"deployment-deleted", "deployment-lost"}
+    }
+    states = [log.deployment(one, at=page.at) for one in reversed(list(ended)[-GONE_SHOWN:])]
+    return [deployment_view(one, page.now) for one in states if one is not None and one.state in GONE]
 
 
 def rates(deployments: Iterable[DeploymentView]) -> list[Rate]:

@@ -101,8 +101,8 @@ def test_delete_a_deployment_and_see_it_gone(page: Page, site: Site) -> None:
     row.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("status").first).to_contain_text("Deletion asked for")
     site.settle()
-    gone = page.get_by_role("region", name="Gone in the last 30 days").last
     page.reload()
+    gone = page.get_by_role("region", name="Gone lately").last
     expect(gone).to_contain_text(deployment)
     assert site.registry.reading.deployment(deployment).state == "deleted"
 
