@@ -59,16 +59,17 @@ def _live(home: Path, connection: str) -> int:
     """Until the version is active; then what the registry believes is left in `told.json`."""
     try:
         with embedded.open(home, actor="user:ana", background=False) as tenure:
-            tenure.apply(home / "tenure.toml")
-            provider = next(one.provider for one in tenure.connections() if one.name == connection)
-            tenure.fine_tune(
-                "bot",
-                connection=connection,
-                base_model=BASE_MODELS[provider],
-                train=home / "train.jsonl",
-                activate=True,
-                idempotency_key=KEY,
-            )
+            if not any(one.model == "bot" and one.versions for one in tenure.models()):
+                tenure.apply(home / "tenure.toml")
+                provider = next(one.provider for one in tenure.connections() if one.name == connection)
+                tenure.fine_tune(
+                    "bot",
+                    connection=connection,
+                    base_model=BASE_MODELS[provider],
+                    train=home / "train.jsonl",
+                    activate=True,
+                    idempotency_key=KEY,
+                )
             for _ in range(PASSES_MAX):
                 tenure.reconcile()
                 if tenure.version(REF).state not in {"queued", "training", "deploying"}:
@@ -76,7 +77,7 @@ def _live(home: Path, connection: str) -> int:
             told = {
                 "version": tenure.version(REF).as_json(),
                 "versions": len(tenure.versions("bot")),
-                "types": [event.type for event in tenure.history("bot")],
+                "events": [[event.type, event.recorded_at.isoformat()] for event in tenure.history("bot")],
                 "deployments": [one.as_json() for one in tenure.deployments()],
                 "verified": tenure.log.verify(),
             }
