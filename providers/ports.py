@@ -64,6 +64,12 @@ class DataSet:
     sha256: str
     rows: int
     tokens: int | None = None
+    name: str = ""
+    """What its owner calls it; faults name it so."""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.path.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

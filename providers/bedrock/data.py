@@ -38,13 +38,13 @@ def converted(data: DataSet, *, base_model: str, rows_min: int = ROWS_MIN) -> Co
             messages = [*row.get("prompt", []), *row.get("completion", [])] or row.get("messages", [])
             fault = _fault(messages, conversing=conversing)
             if fault is not None:
-                faults.append(f"{data.path.name}, row {number}: {fault}")
+                faults.append(f"{data.label}, row {number}: {fault}")
             else:
                 lines.append(json.dumps(_conversation(messages) if conversing else _pair(messages), ensure_ascii=False))
             if len(faults) >= FAULTS_MAX:
                 break
     if not faults and len(lines) < rows_min:
-        faults.append(f"{data.path.name} has {len(lines)} rows; at least {rows_min} are needed")
+        faults.append(f"{data.label} has {len(lines)} rows; at least {rows_min} are needed")
     content = ("\n".join(lines) + "\n").encode()
     return Converted(
         content=content, digest=hashlib.sha256(content).hexdigest(), faults=tuple(faults), rows=frozenset(lines)

@@ -168,8 +168,8 @@ class BedrockTraining:
         faults = [] if self._settings.fine_tuning else ["this connection does not fine-tune (fine_tuning = false)"]
         if request.code is not None:
             faults.append("code: the provider runs its own trainer")
-        if request.method != "supervised":
-            faults.append(f"method {request.method!r} is not one of supervised")
+        if request.method != "supervised":  # and the rows are in a form that is none of Bedrock's
+            raise RejectedError(f"method {request.method!r} is not one of supervised", operation="validate-job")
         train = converted(request.train, base_model=request.base_model)
         faults += train.faults
         validation = None

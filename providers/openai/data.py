@@ -38,13 +38,13 @@ def converted(data: DataSet, *, method: str) -> Converted:
     for number, row in _rows(data):
         shaped = _shaped(row)
         if method == "supervised" and (fault := _fault(shaped)) is not None and len(faults) < FAULTS_MAX:
-            faults.append(f"{data.path.name}, row {number}: {fault}")
+            faults.append(f"{data.label}, row {number}: {fault}")
         lines.append(json.dumps(shaped, ensure_ascii=False).encode())
     content = b"\n".join(lines) + b"\n"
     if len(lines) < ROWS_MIN:
-        faults.append(f"{data.path.name} has {len(lines)} rows; at least {ROWS_MIN} are needed")
+        faults.append(f"{data.label} has {len(lines)} rows; at least {ROWS_MIN} are needed")
     if len(content) > BYTES_MAX:
-        faults.append(f"{data.path.name} has {len(content)} bytes as uploaded; at most {BYTES_MAX} are taken")
+        faults.append(f"{data.label} has {len(content)} bytes as uploaded; at most {BYTES_MAX} are taken")
     name = f"{PREFIX}{hashlib.sha256(content).hexdigest()[:40]}.jsonl"
     digests = frozenset(hashlib.sha256(line).digest() for line in lines)
     return Converted(name=name, content=content, faults=tuple(faults), rows=digests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -34,6 +34,9 @@ from registry.domain.ids import VersionRef, check_name, resource_name
 from registry.domain.policy import Policy
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
 from registry.domain.versions import Who, ref_of
+
+OWN_FORMS = frozenset({"dpo", "reinforcement"})
+"""Methods whose rows are neither prompt and completion nor a chat, but what the provider defines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +142,7 @@ class Commands:
                 f"connection {connection.name!r} does not allow fine-tuning",
                 hint="set fine_tuning = true for it and run tenure apply, or choose another --connection",
             )
-        checked = self._data.prepare(command.data, rows_min=1 if connection.provider == "huggingface" else 10)
+        checked = self._data.prepare(_source(command), rows_min=1 if connection.provider == "huggingface" else 10)
         code = self._keep_code(command.code)
         request = TrainingRequest(
             name="estimate",
@@ -621,8 +624,14 @@ def training_request(home: Path, version: VersionState, registry: str) -> Traini
     )
 
 
+def _source(command: FineTune) -> DataSource:
+    return replace(command.data, as_is=command.method in OWN_FORMS)
+
+
 def _data_set(home: Path, data: ev.DataRef) -> DataSet:
-    return DataSet(path=home / str(data.path), sha256=data.sha256, rows=data.rows, tokens=data.tokens)
+    return DataSet(
+        path=home / str(data.path), sha256=data.sha256, rows=data.rows, tokens=data.tokens, name=data.name or ""
+    )
 
 
 def _data_set_of(home: Path, data: Mapping[str, object]) -> DataSet:
@@ -632,6 +641,7 @@ def _data_set_of(home: Path, data: Mapping[str, object]) -> DataSet:
         sha256=str(data["sha256"]),
         rows=int(str(data["rows"])),
         tokens=None if tokens is None else int(str(tokens)),
+        name=str(data.get("name") or ""),
     )
 
 

@@ -325,6 +325,8 @@ class DataSource:
     completion: str = "completion"
     system: str | None = None
     system_text: str | None = None
+    as_is: bool = False
+    """JSON Lines in the provider's own form, as dpo and reinforcement need it: kept and handed on unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

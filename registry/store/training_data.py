@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from registry.application.ports import CheckedData, DataSource
@@ -20,6 +21,10 @@ class HomeTrainingData:
         self._home = home
 
     def prepare(self, source: DataSource, *, rows_min: int) -> CheckedData:
+        if source.as_is:
+            train = self._keep_as_is(source.train, rows_min)
+            validation = self._keep_as_is(source.validation, 1) if source.validation is not None else None
+            return CheckedData(train=train, validation=validation, warnings=())
         columns = Columns(
             prompt=source.prompt, completion=source.completion, system=source.system, system_text=source.system_text
         )
@@ -44,6 +49,35 @@ class HomeTrainingData:
         return DataRef(
             sha256=summary.sha256, rows=summary.rows, tokens=summary.tokens, name=path.name, path=f"data/{key}.jsonl"
         )
+
+    def _keep_as_is(self, path: Path, rows_min: int) -> DataRef:
+        """Raises BadInputError for what is not JSON Lines of objects, and for too few of them."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadInputError(f"{path.name}: {error.strerror}", field="train") from error
+        rows = [line for line in content.splitlines() if line.strip()]
+        faults = [f"{path.name}, row {n}: is not a JSON object" for n, row in enumerate(rows, 1) if not _is_object(row)]
+        if len(rows) < rows_min:
+            faults.append(f"{path.name} has {len(rows)} rows; at least {rows_min} are needed")
+        if faults:
+            shown = tuple(faults[:FAULTS_SHOWN_MAX])
+            raise BadInputError("\n  ".join(("faults in the training data:", *shown)), field="train", faults=shown)
+        digest = hashlib.sha256(content).hexdigest()
+        kept = self._home / "data" / f"{digest}.jsonl"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_suffix(".tmp")
+            temporary.write_bytes(content)
+            temporary.replace(kept)
+        return DataRef(sha256=digest, rows=len(rows), tokens=None, name=path.name, path=f"data/{kept.name}")
+
+
+def _is_object(row: bytes) -> bool:
+    try:
+        return isinstance(json.loads(row), dict)
+    except ValueError:
+        return False
 
 
 def _refuse(report: DataReport) -> None:
