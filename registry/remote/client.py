@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from registry.application.declaring import read_toml
@@ -33,7 +32,7 @@ from registry.application.views import (
 )
 from registry.domain.errors import BadInputError, RefusedError, TenureError
 from registry.domain.ids import VersionRef, check_name, parse_ref
-from registry.embedded import GONE, NewVersion, Tenure, Version
+from registry.embedded import GONE, Tenure, Version
 from registry.remote.http import Http
 from registry.remote.log import RemoteLog
 from registry.remote.parse import parse
@@ -112,14 +111,12 @@ class Remote(Tenure):
     def importable(self, connection: str) -> list[Mapping[str, object]]:
         return list(self._http.pages(f"{_connection(connection)}/artifacts"))
 
-    @contextmanager
-    def new_version(self, model: str, **_: object) -> Generator[NewVersion]:  # pyright: ignore[reportIncompatibleMethodOverride] - refused, whatever is given
+    def new_version(self, model: str, **_: object) -> NoReturn:
         """Refused: what is trained here lies in a folder that the server does not see."""
         raise RefusedError(
             f"a version of {model} that you train yourself is left in a folder; {self._http.url} sees none of yours",
             hint="use registry.open() where the server is stopped, or import the model from a folder that it sees",
         )
-        yield  # pragma: no cover - makes it a generator
 
     # Moves
 
