@@ -55,7 +55,7 @@ class Gateway:
         self._registry = registry
         self._limits = limits or Limits()
         threads = DaemonThreads()
-        self._backends = Backends(registry.providers, self._limits, threads)
+        self._backends = Backends(registry.log, registry.providers, self._limits, threads)
         self._counts = Counts(registry.clock, prometheus)
         self._http = HttpRelay(self._limits)
         self._follower = Follower(registry.log, Fold(registry.log, self._serves_alone), self._backends.install)
@@ -85,7 +85,7 @@ class Gateway:
 
     def in_flight(self, deployment: str) -> int:
         """Requests that run on a deployment, routed by all that the log holds now. Called from a thread; may block."""
-        self._follower.caught_up(self._limits.drain_s_max)
+        self._follower.caught_up(self._limits.behind_s_max)
         return self._backends.in_flight(deployment)
 
     async def _flush_now_and_then(self) -> None:

@@ -55,7 +55,7 @@ class GatewayApp:
         elif path == MODELS and method == "GET":
             await respond_json(send, {"object": "list", "data": self._models(principal)})
         elif path.startswith(MODELS + "/") and method == "GET":
-            await respond_json(send, self._model(principal, path.removeprefix(MODELS + "/")))
+            await respond_json(send, await self._model(principal, path.removeprefix(MODELS + "/")))
         elif path in {CHAT, MODELS}:
             raise RefusalError(405, "method_not_allowed", f"{method} is not what {path} is for", again=False)
         else:
@@ -69,13 +69,20 @@ class GatewayApp:
             if principal.may("chat", model)
         ]
 
-    def _model(self, principal: Principal, name: str) -> dict[str, object]:
+    async def _model(self, principal: Principal, name: str) -> dict[str, object]:
         _check(principal, name)
-        for found, _, created in self._backends.table.listed():
-            if found == name:
-                return _shown(name, created)
-        self._backends.table.resolve(name)
-        raise RefusalError(404, "model_not_found", f"The model {name!r} does not exist here", param="model")
+        await self._known(name)
+        created = next(created for found, _, created in self._backends.table.listed() if found == name)
+        return _shown(name, created)
+
+    async def _known(self, name: str) -> None:
+        """Something answers for it. What became so a moment ago is waited for. Raises RefusalError (404, 409)."""
+        try:
+            self._backends.table.resolve(name)
+        except RefusalError:
+            if not await self._backends.catch_up():
+                raise
+            self._backends.table.resolve(name)
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
         body = await _body(receive)
@@ -95,6 +102,7 @@ class GatewayApp:
 
     async def _served(self, ask: Ask, extra: Mapping[str, str], send: Send, caller: _Caller) -> None:
         """Tried again elsewhere before the first byte, and never after it."""
+        await self._known(ask.model)
         tried: list[str] = []
         failure: UpstreamError | None = None
         for _ in range(ATTEMPTS_MAX):

@@ -16,7 +16,7 @@ from yarl import URL
 
 from providers.errors import ProviderError
 from providers.ports import Chat, Upstream
-from registry.application.ports import Providers
+from registry.application.ports import EventLog, Providers
 from registry.domain.errors import TenureError
 from registry.gateway.limits import Admission, Limits
 from registry.gateway.refusal import UpstreamError
@@ -56,8 +56,10 @@ class Backend:
 class Backends:
     """Used on the event loop only, but for `in_flight`."""
 
-    def __init__(self, providers: Providers, limits: Limits, threads: Executor) -> None:
+    def __init__(self, log: EventLog, providers: Providers, limits: Limits, threads: Executor) -> None:
         self.table = Table()
+        self._log = log
+        self._moved = asyncio.Event()
         self._providers = providers
         self._limits = limits
         self._threads = threads
@@ -76,6 +78,19 @@ class Backends:
         for name in gone & self._backends.keys():
             self._leaving[name] = self._backends.pop(name).admission
         self.table.install(changes)
+        self._moved.set()
+
+    async def catch_up(self) -> bool:
+        """Wait a moment until the table is as the log is now. False: it was already."""
+        head = self._log.head()
+        if self.table.position >= head:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.behind_s_max):
+                while self.table.position < head:
+                    self._moved.clear()
+                    await self._moved.wait()
+        return True
 
     def in_flight(self, deployment: str) -> int:
         """Requests that run on a deployment or wait for it, also when it is no longer routed to."""

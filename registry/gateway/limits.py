@@ -23,8 +23,8 @@ class Limits:
     silence_s_max: float = 600.0
     flush_s: float = 5.0
     """How often counts are written to the log's files."""
-    drain_s_max: float = 1.0
-    """How long whoever asks for requests in flight may have to wait until routing has followed the log."""
+    behind_s_max: float = 1.0
+    """How long whoever has to know may wait until routing has followed the log."""
 
 
 class Admission:

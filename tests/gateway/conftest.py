@@ -32,6 +32,10 @@ class Door:
     front: Front
     prometheus: CollectorRegistry
 
+    def follow(self) -> None:
+        """Until requests are routed by all that the log holds now."""
+        self.gateway.in_flight("none")
+
     def ask(self, model: str, **more: object) -> httpx2.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "Where is my order?"}], **more}
         return self.http.post("/v1/chat/completions", json=body)

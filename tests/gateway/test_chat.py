@@ -98,11 +98,11 @@ def test_the_active_version_is_followed_as_it_changes(stage: Stage, upstream: Up
     first = stage.active()
     assert door.ask(BOT).headers["tenure-version"] == "bot@1"
     stage.active()
-    door.gateway.in_flight("anything")
+    door.follow()
     assert door.ask(BOT).headers["tenure-version"] == "bot@2"
     stage.activate(first)
     stage.settle()
-    door.gateway.in_flight("anything")
+    door.follow()
     assert door.ask(BOT).headers["tenure-version"] == "bot@1"
 
 
@@ -121,6 +121,7 @@ def test_models_lists_each_model_and_every_version_that_is_served(stage: Stage, 
     stage.active()
     stage.trained()
     stage.trained("other-bot")
+    door.follow()
     assert [one.id for one in door.openai.models.list()] == [BOT, "bot@1", "bot@2"]
     one = door.openai.models.retrieve("bot@2")
     assert (one.id, one.object, one.owned_by) == ("bot@2", "model", "tenure")

@@ -34,11 +34,12 @@ async def hanging_up(call: Call) -> None:
     call.send.__self__.transport.abort()  # pyright: ignore[reportFunctionMemberAccess] - uvicorn's own request
 
 
-def replicas(stage: Stage) -> list[str]:
+def replicas(stage: Stage, door: Door) -> list[str]:
     """Two deployments of the active version; answers what the provider calls them."""
     ref = stage.active()
     stage.cloud().stranger("second", stage.cloud().deployments["srv-2"].artifact_id)
     stage.registry.commands.attach(ref, "second", ANA)
+    door.follow()
     return [one.name for one in stage.deployments()]
 
 
@@ -131,7 +132,7 @@ def test_one_that_always_breaks_is_502_after_the_second_time(stage: Stage, upstr
 def test_another_replica_is_asked_before_the_first_byte(
     stage: Stage, upstream: Upstream, door: Door, failing: Any
 ) -> None:
-    first, second = replicas(stage)
+    first, second = replicas(stage, door)
     upstream.behave(first, failing)
     for _ in range(3):
         answered = door.ask(BOT)
@@ -142,7 +143,7 @@ def test_another_replica_is_asked_before_the_first_byte(
 
 
 def test_when_every_replica_fails_each_was_asked_once(stage: Stage, upstream: Upstream, door: Door) -> None:
-    for name in replicas(stage):
+    for name in replicas(stage, door):
         upstream.behave(name, refusing(503))
     assert door.ask(BOT).status_code == 503
     assert sorted(upstream.models()) == sorted(one.name for one in stage.deployments())
@@ -150,7 +151,7 @@ def test_when_every_replica_fails_each_was_asked_once(stage: Stage, upstream: Up
 
 def test_the_less_busy_replica_is_asked(stage: Stage, upstream: Upstream, door: Door) -> None:
     held = Held()
-    first, second = replicas(stage)
+    first, second = replicas(stage, door)
     upstream.behave(first, held)
     upstream.behave(second, answer)
     with ThreadPoolExecutor(1) as threads:
@@ -163,7 +164,7 @@ def test_the_less_busy_replica_is_asked(stage: Stage, upstream: Upstream, door: 
 
 
 def test_a_4xx_is_an_answer_and_not_asked_for_elsewhere(stage: Stage, upstream: Upstream, door: Door) -> None:
-    first, _ = replicas(stage)
+    first, _ = replicas(stage, door)
     upstream.behave(first, refusing(400))
     assert door.ask(BOT).status_code == 400
     assert upstream.models() == [first]
@@ -177,7 +178,7 @@ def test_a_stream_that_breaks_between_two_events_says_so_in_the_stream(
         await call.write(events("m")[0])
         await hanging_up(call)
 
-    replicas(stage)
+    replicas(stage, door)
     for one in stage.deployments():
         upstream.behave(one.name, breaking)
     chunks = iter(door.openai.chat.completions.create(model=BOT, messages=QUESTION, stream=True))
