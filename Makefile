@@ -47,6 +47,10 @@ test: setup ## the whole test suite; no network beyond loopback, no accelerator
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: screenshots
+screenshots: setup ## the pictures of the README, taken anew by the browser tests
+	TENURE_SCREENSHOTS=docs/images $(BIN)/pytest -q -p no:randomly tests/web/test_web_pictures.py
+
 .PHONY: check
 check: setup lint types test ## everything that CI runs
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from starlette.responses import Response
 
-from providers.ports import Checkpoint
 from registry.application.access import Action
-from registry.application.commands import provider_errors
 from registry.application.ports import DeploymentQuery
 from registry.application.reading import deployment_view
 from registry.application.views import DeploymentView, VersionView
@@ -142,7 +139,7 @@ def training(page: Page) -> Response:
         tab="training",
         chart=loss_chart(curves),
         curves=curves[0][1],
-        checkpoints=checkpoints(page, top.version) if page.query("checkpoints") and not page.past else None,
+        checkpoints=page.registry.jobs.checkpoints(ref) if page.query("checkpoints") and not page.past else None,
         has_checkpoints=not page.past and _has_checkpoints(page, top.version),
         state=page.registry.reading.version_state(ref, page.at),
     )
@@ -154,15 +151,6 @@ def _has_checkpoints(page: Page, version: VersionView) -> bool:
         return version.job is not None and page.registry.providers.of(connection).capabilities.checkpoints
     except TenureError:
         return False
-
-
-def checkpoints(page: Page, version: VersionView) -> Sequence[Checkpoint]:
-    """What the provider kept on the way, as it says at this moment. Raises TenureError where it does not answer."""
-    if version.job is None or version.job.id is None:
-        return ()
-    provider = page.registry.providers.of(page.registry.reading.connection_state(version.connection))
-    with provider_errors():
-        return provider.training.checkpoints(version.job.id)
 
 
 def deployment(page: Page) -> Response:
