@@ -120,6 +120,7 @@ async def _round(endpoint: Endpoint, size: Size) -> tuple[float, float, float, f
     """p50, p99, time to first token, rate, failures."""
     warm = Load(endpoint)
     await warm.paced(rate=RATE / 4, seconds=0.5)
+    await warm.one(stream=True)
     paced, firsts, flat = Load(endpoint), Load(endpoint), Load(endpoint)
     await paced.paced(rate=RATE, seconds=size.seconds)
     for _ in range(size.firsts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -38,13 +39,16 @@ def litellm(upstream: str) -> Generator[tuple[Endpoint, int]]:
         _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", LITELLM])
     config = folder / "tenure-benchmark.json"
     model = {"model": "openai/upstream", "api_base": f"{upstream}/v1", "api_key": "none"}
-    config.write_text(json.dumps({"model_list": [{"model_name": "support-bot", "litellm_params": model}]}))
+    key = f"sk-{secrets.token_hex(16)}"
+    settings = {"general_settings": {"master_key": key}}
+    config.write_text(json.dumps({"model_list": [{"model_name": "support-bot", "litellm_params": model}], **settings}))
     port = _free_port()
     words = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     with _process(words, folder) as pid:
         url = f"http://127.0.0.1:{port}"
         _wait(f"{url}/health/liveliness")
-        yield Endpoint(name="LiteLLM", url=f"{url}/v1/chat/completions", model="support-bot", headers={}), pid
+        headers = {"authorization": f"Bearer {key}"}
+        yield Endpoint(name="LiteLLM", url=f"{url}/v1/chat/completions", model="support-bot", headers=headers), pid
 
 
 @contextlib.contextmanager
