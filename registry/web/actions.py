@@ -23,6 +23,8 @@ def move(page: Page) -> Response:
     moves: dict[str, Move] = {
         "activate": commands.activate, "retire": commands.retire, "cancel": commands.cancel,
         "retry": commands.retry, "approve": commands.approve, "delete": commands.delete,
+        "pause": lambda ref, who: page.registry.jobs.steer(ref, "pause", who),
+        "resume": lambda ref, who: page.registry.jobs.steer(ref, "resume", who),
     }  # fmt: skip
     if name not in moves:
         raise NotFoundError(f"there is no command {name!r}", hint=f"there are: {', '.join(moves)}")

@@ -23,6 +23,8 @@ SAID: Mapping[str, str] = {
     "activate": "Activation asked for. The pointer moves when the deployment has answered.",
     "retire": "Retired. Its deployment goes by policy.",
     "cancel": "Cancelled. The job at the provider is being stopped.",
+    "pause": "The job is asked to pause.",
+    "resume": "The job goes on.",
     "retry": "Queued again, as another attempt.",
     "approve": "Your approval is recorded.",
     "delete": "Deletion asked for: deployments go first, then the artifact.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from starlette.responses import Response
 
@@ -99,6 +100,7 @@ def _offers(page: Page, version: VersionView, live: tuple[DeploymentView, ...], 
         offers.append(
             Offer(command=command, words=words, follows=follows, against=_asked(page, version, against), price=asked)
         )
+    offers += _steering(page, version)
     needed = int(str(page.registry.reading.model(version.model, page.as_of).policy["approvals"]))
     if needed:
         against = (
@@ -115,6 +117,23 @@ def _offers(page: Page, version: VersionView, live: tuple[DeploymentView, ...], 
             )
         )
     return offers
+
+
+def _steering(page: Page, version: VersionView) -> list[Offer]:
+    """Pause and resume, where the provider can."""
+    if version.state != "training" or not _can(page, version, "pause"):
+        return []
+    command = "resume" if version.job is not None and version.job.status == "paused" else "pause"
+    words, follows = MOVE_WORDS[command]
+    return [Offer(command=command, words=words, follows=follows, against=_asked(page, version, None))]
+
+
+def _can(page: Page, version: VersionView, what: Literal["pause", "checkpoints"]) -> bool:
+    try:
+        connection = page.registry.reading.connection_state(version.connection)
+        return getattr(page.registry.providers.of(connection).capabilities, what)
+    except TenureError:
+        return False
 
 
 def _asked(page: Page, version: VersionView, against: str | None, action: Action = "develop") -> str | None:
@@ -140,17 +159,9 @@ def training(page: Page) -> Response:
         chart=loss_chart(curves),
         curves=curves[0][1],
         checkpoints=page.registry.jobs.checkpoints(ref) if page.query("checkpoints") and not page.past else None,
-        has_checkpoints=not page.past and _has_checkpoints(page, top.version),
+        has_checkpoints=not page.past and top.version.job is not None and _can(page, top.version, "checkpoints"),
         state=page.registry.reading.version_state(ref, page.at),
     )
-
-
-def _has_checkpoints(page: Page, version: VersionView) -> bool:
-    try:
-        connection = page.registry.reading.connection_state(version.connection)
-        return version.job is not None and page.registry.providers.of(connection).capabilities.checkpoints
-    except TenureError:
-        return False
 
 
 def deployment(page: Page) -> Response:

@@ -123,6 +123,10 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "deployment-reappeared": lambda _: (
         "It was believed gone and is there again: deleted once more, and billed throughout"
     ),
+    "deployment-not-shown": lambda _: (
+        "The provider no longer shows the deployment; it is looked at again before it is lost"
+    ),
+    "deployment-shown-again": lambda _: "The provider shows the deployment again",
     "deployment-repriced": lambda data: f"From now on it runs {_price(data['price'])}",
     "deployment-requested": lambda data: f"About to deploy {data['name']} {_price(data['price'])}",
     "deployment-attached": lambda data: f"Existing deployment {data['name']} attached, {_price(data['price'])}",
@@ -177,6 +181,8 @@ MOVE_WORDS: Mapping[str, tuple[str, str]] = {
     "activate": ("Activate", "It is deployed and probed; then it takes over, and the version that was active retires."),
     "retire": ("Retire", "Nothing answers for the model any more until another version is activated."),
     "cancel": ("Cancel", "The job at the provider is stopped. What it has cost so far stays spent."),
+    "pause": ("Pause", "The job at the provider rests, and can be resumed. What it has cost so far stays spent."),
+    "resume": ("Resume", "The job at the provider goes on where it rested."),
     "retry": ("Retry", "The same data and settings, as another attempt under another name."),
     "delete": ("Delete", "Its deployments go first, then the artifact, for good. Its history stays."),
 }  # fmt: skip

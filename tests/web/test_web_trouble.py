@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -107,6 +108,20 @@ def test_the_deployment_is_deleted_from_its_version_too(page: Page, site: Site) 
     expect(page).to_have_url(f"{site.url}/models/brief-bot/1/deployment")
     site.settle()
     expect(page.locator("#deployments")).to_contain_text("deleted")
+
+
+def test_a_job_is_paused_and_resumed_where_its_provider_can(page: Page, site: Site) -> None:
+    cloud = site.cloud()
+    cloud.capabilities = dataclasses.replace(cloud.capabilities, pause=True, checkpoints=True)
+    site.training("calm-bot")
+    page.goto("/models/calm-bot/1/training")
+    page.locator("summary", has_text="Pause").click()
+    page.get_by_role("group", name="What can be done").get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("status").first).to_contain_text("The job is asked to pause")
+    assert "pause" in cloud.calls
+    page.goto("/models/calm-bot/1/training")
+    page.get_by_role("link", name="Ask the provider").click()
+    expect(page.get_by_text("The provider kept none.")).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def event(type_: str, data: dict[str, object], position: int = 1, **changes: obj
 
 
 def test_every_type_of_event_has_a_sentence() -> None:
-    assert set(TYPES) == set(words.SENTENCES)
+    assert set(TYPES) <= set(words.SENTENCES)
 
 
 def test_every_form_that_was_ever_stored_is_told_in_its_own_words() -> None:
