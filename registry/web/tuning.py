@@ -69,7 +69,7 @@ def send(page: Page) -> Response:
         if page.form.get("intent") != "start":
             data, estimate = page.registry.commands.estimate(command)
             return form(page, Checked(data=data, estimate=estimate))
-        ref = page.registry.commands.fine_tune(command, page.who(page.form.get("reason")), page.form.get("key"))
+        ref = page.registry.commands.fine_tune(command, page.who(page.form.get("reason")))
     except BadInputError as error:
         raise _as_sent(error, f"{Uploads(page.registry.home).folder}/") from error
     return page.go(f"/models/{ref.model}/{ref.number}/training", said="fine-tune")
