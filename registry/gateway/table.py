@@ -202,10 +202,9 @@ class Fold:
 
     def _keep(self, state: DeploymentState) -> Key:
         key = (state.model, state.version)
-        if state.state in GONE:
-            self._where.pop(state.id, None)
-            self._deployments.get(key, {}).pop(state.id, None)
-        else:
+        before = self._where.pop(state.id, key)  # an orphan belongs to no version until it is adopted
+        self._deployments.get(before, {}).pop(state.id, None)
+        if state.state not in GONE:
             self._where[state.id] = key
             self._deployments.setdefault(key, {})[state.id] = state
         return key
@@ -230,7 +229,7 @@ class Fold:
         found = [
             replica
             for one in self._deployments.get(key, {}).values()
-            if one.state == "serving" and (replica := self._deployed(one)) is not None
+            if one.state == "serving" and not one.orphan and (replica := self._deployed(one)) is not None
         ]
         version = self._versions.get(key)
         if version is not None and version.artifact_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ WAIT_S_MAX = 30.0
 class Server:
     """The port is bound at once; it answers inside `with`."""
 
-    def __init__(self, app: ASGIApp, *, lifespan: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, lifespan: bool = False, tls: tuple[Path, Path] | None = None) -> None:
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
@@ -28,11 +29,13 @@ class Server:
             access_log=False,
             lifespan="on" if lifespan else "off",
             timeout_graceful_shutdown=2,
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
         )
         self._socket = config.bind_socket()
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])

@@ -132,3 +132,35 @@ def test_a_fold_that_begins_late_or_reads_what_it_knows_is_none_the_wiser(stage:
     late.step()
     stage.active()
     late.step()
+
+
+def test_a_deployment_that_was_gone_and_is_back_is_known_again_for_what_it_is(
+    stage: Stage, following: Following
+) -> None:
+    ref = stage.trained()
+    deployment = stage.registry.commands.deploy(ref, ANA)
+    stage.settle()
+    assert following.answers("bot@1")
+    (one,) = stage.cloud().deployments.values()
+    stage.registry.commands.undeploy(deployment, ANA)
+    stage.settle()
+    assert following.refused("bot@1") == 409
+    stage.cloud().stranger(one.name, one.artifact_id).ours = True
+    stage.clock.advance(hours=1)
+    stage.registry.reconciler.run(sweep=True)
+    assert "deployment-reappeared" in stage.types()
+    assert following.refused("bot@1") == 409
+
+
+def test_an_orphan_answers_for_nobody_until_it_is_adopted(stage: Stage, following: Following) -> None:
+    stage.policy(orphans="adopt")
+    ref = stage.trained()
+    artifact = stage.version(ref).artifact
+    assert artifact is not None
+    stage.cloud().stranger("tenure-test12-bot-1-7", artifact.id).ours = True
+    stage.registry.reconciler.run(sweep=True)
+    assert "orphan-found" in [event.type for event in stage.log.read()]
+    assert list(following.step().listed()) == []
+    stage.clock.advance(minutes=11)
+    stage.registry.reconciler.run(sweep=True)
+    assert following.answers("bot@1") == [stage.deployments()[0].id]

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,11 +58,11 @@ Behaviour = Callable[[Call], Awaitable[None]]
 class Upstream:
     """`behave`: what it does with requests for one model; the others are answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: tuple[Path, Path] | None = None) -> None:
         self.calls: list[Call] = []
         self._behaviours: dict[str, Behaviour] = {}
         self._usual: Behaviour = answer
-        self._server = Server(self._answer)
+        self._server = Server(self._answer, tls=tls)
 
     @property
     def url(self) -> str:
