@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from registry.application.commands import Commands
 from registry.application.unit import Unit
 from registry.domain import events as ev
 from registry.domain import versions
@@ -16,6 +16,10 @@ from registry.domain.ids import VersionRef, version_stream
 from registry.domain.policy import Policy
 from registry.domain.states import ModelState, VersionState
 from registry.domain.versions import Who, ref_of
+
+if TYPE_CHECKING:
+    from registry.application.commands import Commands
+    from registry.application.commands.moves import Moves
 
 logger = logging.getLogger("tenure.policy")
 
@@ -43,11 +47,11 @@ def finished(
     return events
 
 
-def approved(unit: Unit, commands: Commands, version: VersionState, who: Who) -> Sequence[NewEvent]:
+def approved(unit: Unit, moves: Moves, version: VersionState, who: Who) -> Sequence[NewEvent]:
     """An approval; the last one that an automatic activation waited for lets it happen in the same append."""
     model = unit.model(version.model)
     assert model is not None
-    policy = commands.limits.policy(model)
+    policy = moves.limits.policy(model)
     events = versions.approve(version, policy, who)
     waited = version.state == "trained" and version.activation_requested_at is None and not version.deletion_requested
     if not events or not waited or policy.activate == "manual":
@@ -56,7 +60,7 @@ def approved(unit: Unit, commands: Commands, version: VersionState, who: Who) ->
     loss = now.metrics.get("valid_loss")
     metrics = {"valid_loss": float(loss)} if isinstance(loss, int | float) else {}
     wish = _wish(now, policy, metrics, model, _active_loss(unit, model))
-    return events if wish is None else [*events, *_activation(unit, commands, now, wish)]
+    return events if wish is None else [*events, *_activation(unit, moves, now, wish)]
 
 
 def _standby(unit: Unit, commands: Commands, trained: VersionState) -> list[NewEvent]:
@@ -67,9 +71,9 @@ def _standby(unit: Unit, commands: Commands, trained: VersionState) -> list[NewE
         return []
 
 
-def _activation(unit: Unit, commands: Commands, trained: VersionState, wish: Who) -> list[NewEvent]:
+def _activation(unit: Unit, moves: Moves, trained: VersionState, wish: Who) -> list[NewEvent]:
     try:
-        return list(commands.activation(unit, trained, wish))
+        return list(moves.activation(unit, trained, wish))
     except RefusedError as refusal:
         stream = version_stream(ref_of(trained))
         asked = ev.ActivationRequested(model=trained.model, version=trained.version)
