@@ -197,17 +197,23 @@ def _own_training_started(state: VersionState, payload: ev.OwnTrainingStarted, e
     state.method = "own"
 
 
-def _training_submitted(state: VersionState, payload: ev.TrainingSubmitted, _event: Event) -> None:
+def _training_submitted(state: VersionState, payload: ev.TrainingSubmitted, event: Event) -> None:
     state.attempt = payload.attempt
     state.job_name = payload.name
     state.job_token = payload.token
     state.training_price = payload.price
     state.submitted = True
+    state.submitted_at = event.recorded_at
     state.outcome_unknown = False
 
 
-def _training_outcome_unknown(state: VersionState, _payload: ev.TrainingOutcomeUnknown, _event: Event) -> None:
+def _training_outcome_unknown(state: VersionState, _payload: ev.TrainingOutcomeUnknown, event: Event) -> None:
     state.outcome_unknown = True
+    state.submitted_at = event.recorded_at
+
+
+def _training_resubmitted(state: VersionState, _payload: ev.TrainingResubmitted, event: Event) -> None:
+    state.submitted_at = event.recorded_at
 
 
 def _training_started(state: VersionState, payload: ev.TrainingStarted, event: Event) -> None:
@@ -422,6 +428,7 @@ def _deployment_serving(state: DeploymentState, payload: ev.DeploymentServing, e
 
 
 def _deployment_failed(state: DeploymentState, payload: ev.DeploymentFailed, event: Event) -> None:
+    _shown(state)
     state.state = "failed"
     state.error = payload.error
     if not payload.exists:
@@ -431,6 +438,7 @@ def _deployment_failed(state: DeploymentState, payload: ev.DeploymentFailed, eve
 
 
 def _deployment_lost(state: DeploymentState, payload: ev.DeploymentLost, event: Event) -> None:
+    _shown(state)
     state.state = "lost"
     state.billed_to = event.recorded_at
     state.error = "gone at the provider; nobody here deleted it"
@@ -452,9 +460,24 @@ def _deployment_deletion_accepted(
     state: DeploymentState, _payload: ev.DeploymentDeletionAccepted, _event: Event
 ) -> None:
     state.deletion_accepted = True
+    _shown(state)  # what was missed before says nothing about this deletion
+
+
+def _deployment_not_shown(state: DeploymentState, payload: ev.DeploymentNotShown, event: Event) -> None:
+    state.missed_reads = payload.reads
+    state.missed_since = state.missed_since or event.recorded_at
+
+
+def _deployment_shown_again(state: DeploymentState, _payload: ev.DeploymentShownAgain, _event: Event) -> None:
+    _shown(state)
+
+
+def _shown(state: DeploymentState) -> None:
+    state.missed_reads, state.missed_since = 0, None
 
 
 def _deployment_deleted(state: DeploymentState, payload: ev.DeploymentDeleted, _event: Event) -> None:
+    _shown(state)
     state.state = "deleted"
     state.billed_to = payload.billed_to
     state.outcome_unknown = False
@@ -527,6 +550,7 @@ _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.OwnTrainingStarted: _own_training_started,
     ev.TrainingSubmitted: _training_submitted,
     ev.TrainingOutcomeUnknown: _training_outcome_unknown,
+    ev.TrainingResubmitted: _training_resubmitted,
     ev.TrainingStarted: _training_started,
     ev.DuplicateJobFound: _duplicate_job_found,
     ev.JobStatusChanged: _job_status_changed,
@@ -558,4 +582,6 @@ _HANDLERS: dict[type[object], Callable[[Any, Any, Event], None]] = {
     ev.OrphanFound: _orphan_found,
     ev.OrphanAdopted: _orphan_adopted,
     ev.DeploymentReappeared: _deployment_reappeared,
+    ev.DeploymentNotShown: _deployment_not_shown,
+    ev.DeploymentShownAgain: _deployment_shown_again,
 }

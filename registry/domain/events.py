@@ -245,6 +245,13 @@ class TrainingSubmitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResubmitted:
+    """Intent: several reads showed no job of this attempt, and it is asked for again, under the same name and token."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOutcomeUnknown:
     """The create may have happened; it is looked up by name and token before anything is tried again."""
 
@@ -490,6 +497,21 @@ class DeploymentDeletionAccepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentNotShown:
+    """A read did not show it, the `reads`-th in a row. It is believed gone after several, by whichever process."""
+
+    deployment: str
+    reads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentShownAgain:
+    """After reads that had missed it."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentDeleted:
     """Absent in repeated reads. `billed_to` is when it was first seen gone; None when it was never made."""
 
@@ -554,6 +576,7 @@ VersionEvent = (
     | OwnTrainingStarted
     | TrainingSubmitted
     | TrainingOutcomeUnknown
+    | TrainingResubmitted
     | TrainingStarted
     | DuplicateJobFound
     | JobStatusChanged
@@ -587,6 +610,8 @@ DeploymentEvent = (
     | OrphanFound
     | OrphanAdopted
     | DeploymentReappeared
+    | DeploymentNotShown
+    | DeploymentShownAgain
 )
 DomainEvent = RegistryEvent | ConnectionEvent | ModelEvent | VersionEvent | DeploymentEvent
 

@@ -83,6 +83,8 @@ class VersionState:
     attempt: int = 1
     submitted: bool = False
     """The intent of this attempt is recorded."""
+    submitted_at: datetime | None = None
+    """When it was last asked for, as far as the log tells."""
     outcome_unknown: bool = False
     job_id: str | None = None
     job_name: str | None = None
@@ -167,6 +169,9 @@ class DeploymentState:
     serving_at: datetime | None = None
     deletion_requested_at: datetime | None = None
     deletion_accepted: bool = False
+    missed_reads: int = 0
+    """How many reads in a row did not show it, the first of them at `missed_since`."""
+    missed_since: datetime | None = None
     error: str | None = None
     orphan: bool = False
     """Found at the provider with our tag and no intent behind it; it has no version until it is adopted."""

@@ -24,6 +24,7 @@ from registry.domain.ledger import billed_since
 from registry.domain.plan import Action, Step, still_wanted
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
+from registry.reconciler.misses import Missed, Misses
 from registry.reconciler.performing import DRAIN_MAX, Done, Looking, Looks, Waiting
 from registry.reconciler.using import Uses
 
@@ -47,6 +48,7 @@ class DeploymentSteps:
         door: Door,
         commands: Commands,
         looks: Looks,
+        misses: Misses,
         uses: Uses,
     ) -> None:
         self._log = log
@@ -55,6 +57,7 @@ class DeploymentSteps:
         self._door = door
         self._commands = commands
         self._looks = looks
+        self._misses = misses
         self._uses = uses
         self._since = clock()
         self._called: dict[str, datetime] = {}
@@ -158,12 +161,12 @@ class DeploymentSteps:
         provider = self._provider(deployment)
         who = _provider_who(deployment)
         if report is None:
-            if self._looks.miss(deployment.id, self._clock()).reads < self._reads(provider):
+            if self._missed(deployment, provider).reads < self._reads(provider):
                 return Waiting("not shown")
             gone = "it disappeared while it was coming up"
             self._append(deployment.id, lambda now, _: deploying.failed(now, error=gone, exists=True, who=who))
             return gone
-        self._looks.seen(deployment.id)
+        self._misses.shown(deployment)
         if report.outcome == "failed":
             error = report.error or f"the provider says {report.status}"
             self._append(deployment.id, lambda now, _: deploying.failed(now, error=error, exists=True, who=who))
@@ -192,11 +195,10 @@ class DeploymentSteps:
         deployment = _deployment(step)
         provider = self._provider(deployment)
         if report is not None and report.outcome in {"serving", "provisioning"}:
-            self._looks.seen(deployment.id)
+            self._misses.shown(deployment)
             return Waiting()
-        if report is None and self._looks.miss(deployment.id, self._clock()).reads < self._reads(provider):
+        if report is None and self._missed(deployment, provider).reads < self._reads(provider):
             return Waiting("not shown")
-        self._looks.seen(deployment.id)
         who = _provider_who(deployment)
         there = report is not None
         self._append(
@@ -269,16 +271,15 @@ class DeploymentSteps:
         deployment = _deployment(step)
         if running := self._running(deployment):
             return Waiting(f"{running} requests run on it")
-        door = self._provider(deployment).deployments
+        provider = self._provider(deployment)
+        door = provider.deployments
         if billed_since(deployment) is None and self._may_have_been_made(deployment):
             report = door.get(_name_at_provider(deployment))
             if report is not None:
                 self._accept(deployment, report)
-            elif self._looks.miss(deployment.id, self._clock()).reads < self._reads(self._provider(deployment)):
+            elif self._missed(deployment, provider).reads < self._reads(provider):
                 return Waiting("not shown, and it may have been made")
         door.delete(_name_at_provider(deployment))
-        # A read that missed it before says nothing about this deletion, nor until when it is billed.
-        self._looks.seen(deployment.id)
         self._append(deployment.id, lambda now, _: deploying.deletion_accepted(now, _provider_who(deployment)))
         return "accepted"
 
@@ -297,16 +298,15 @@ class DeploymentSteps:
         provider = self._provider(deployment)
         report = provider.deployments.get(_name_at_provider(deployment))
         if report is not None:
-            self._looks.seen(deployment.id)
+            self._misses.shown(deployment)
             if billed_since(deployment) is None:
                 self._accept(deployment, report)
             if report.outcome != "deleting":
                 provider.deployments.delete(_name_at_provider(deployment))
             return Waiting("still there")
-        missed = self._looks.miss(deployment.id, self._clock())
+        missed = self._missed(deployment, provider)
         if missed.reads < self._reads(provider):
             return Waiting(f"absent in {missed.reads} reads")
-        self._looks.seen(deployment.id)
         gone_at = missed.since if billed_since(deployment) is not None else None
         who = _provider_who(deployment)
         self._append(
@@ -328,6 +328,9 @@ class DeploymentSteps:
         except (ChatError, UnavailableError, OutcomeUnknownError) as error:
             return error.message
         return None
+
+    def _missed(self, deployment: DeploymentState, provider: Provider) -> Missed:
+        return self._misses.miss(deployment, needed=self._reads(provider))
 
     def _reads(self, provider: Provider) -> int:
         return provider.capabilities.absence_reads or self._looks.absence

@@ -17,6 +17,7 @@ from registry.domain import versions
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step
+from registry.domain.policy import SchedulerSettings
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
@@ -68,7 +69,14 @@ class JobSteps:
         found = self._find(version)
         if isinstance(found, Waiting):
             return found
-        return self._adopt(version, found) if found else self._create(version)
+        if found:
+            return self._adopt(version, found)
+        again = ev.TrainingResubmitted(attempt=version.attempt)
+        self._append(
+            ref_of(version),
+            lambda now: [SCHEDULER.says(f"version:{ref_of(now)}", again)] if now.state == "queued" else [],
+        )
+        return self._create(version)
 
     def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:
         """Every job of this attempt. That there is none is believed after several reads: a list may be stale."""
@@ -78,11 +86,17 @@ class JobSteps:
             reads = provider.capabilities.absence_reads or self._looks.absence
             if version.job_name in self._looks.unheard:
                 reads = 1
-            missed = self._looks.miss(version.job_name or "", self._clock())
-            if missed.reads < reads:
-                return Waiting(f"not shown in {missed.reads} reads, and it may have been made")
+            missed = self._looks.miss(version.job_name or "")
+            if missed < reads and not self._long_ago(version, reads):
+                return Waiting(f"not shown in {missed} reads, and it may have been made")
         self._looks.seen(version.job_name or "")
         return found
+
+    def _long_ago(self, version: VersionState, reads: int) -> bool:
+        """Whether the create was last asked for before as many reads as an absence takes could have been made."""
+        since = version.submitted_at
+        poll = SchedulerSettings.of(self._log.registry().scheduler).poll
+        return since is not None and self._clock() - since > reads * poll
 
     def _create(self, version: VersionState) -> Done:
         request = training_request(self._home, version, self._commands.registry_id())
@@ -173,7 +187,7 @@ class JobSteps:
             self._looks.seen(job_id)
             return True
         needed = self._provider(version).capabilities.absence_reads or self._looks.absence
-        if self._looks.miss(job_id, self._clock()).reads < needed:
+        if self._looks.miss(job_id) < needed:
             return False
         self._looks.seen(job_id)
         return True

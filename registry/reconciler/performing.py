@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from registry.domain.plan import Step
@@ -44,20 +44,12 @@ class Looking(Generic[Report]):
     record: Callable[[Step, Report | None], Done]
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """Reads in a row that did not show a deployment, the first of them at `since`."""
-
-    since: datetime
-    reads: int
-
-
 @dataclass(slots=True)
 class Looks:
-    """Memory that may be lost: how many reads in a row missed a deployment, and which step of a curve was last kept."""
+    """Memory that may be lost: how many reads in a row missed a job, and which step of a curve was last kept."""
 
     absence: int = 3
-    missed: dict[str, Missed] = field(default_factory=dict[str, "Missed"])
+    missed: dict[str, int] = field(default_factory=dict[str, int])
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     unheard: set[str] = field(default_factory=set[str])
     """Names of jobs whose last create, as its answer said, made nothing."""
@@ -68,10 +60,9 @@ class Looks:
     in_flight: Callable[[str], int] = nobody
     """How many requests run on a deployment, as far as whoever hands them on knows."""
 
-    def miss(self, id: str, now: datetime) -> Missed:
+    def miss(self, id: str) -> int:
         """One more read in a row that does not show it."""
-        before = self.missed.get(id)
-        self.missed[id] = Missed(before.since, before.reads + 1) if before else Missed(now, 1)
+        self.missed[id] = self.missed.get(id, 0) + 1
         return self.missed[id]
 
     def seen(self, id: str) -> None:

@@ -26,6 +26,7 @@ from registry.reconciler.connections import Connections
 from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
+from registry.reconciler.misses import Misses
 from registry.reconciler.performing import Done, Looking, Looks, Waiting
 from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
@@ -81,12 +82,27 @@ class Reconciler:
         self._settings = SchedulerSettings.of({})
         uses = Uses(log, clock)
         self._planning = Planning(log, providers, uses)
+        misses = Misses(log, door, clock)
         jobs = JobSteps(log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks)
         deployments = DeploymentSteps(
-            log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks, uses=uses
+            log=log,
+            clock=clock,
+            providers=providers,
+            door=door,
+            commands=commands,
+            looks=self._looks,
+            misses=misses,
+            uses=uses,
         )
         self._sweeping = Sweeping(
-            log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks, uses=uses
+            log=log,
+            clock=clock,
+            providers=providers,
+            door=door,
+            commands=commands,
+            looks=self._looks,
+            misses=misses,
+            uses=uses,
         )
         policies = PolicySteps(log=log, clock=clock, providers=providers, door=door, commands=commands)
         self._commands = commands
@@ -240,7 +256,7 @@ class Reconciler:
             return settings.sweep
         connection = self._log.connection(step.connection)
         own = self._providers.of(connection).capabilities.poll_interval_s if connection is not None else None
-        if step.action == Action.WATCH and not self._looks.missed:
+        if step.action == Action.WATCH and not (step.deployment and step.deployment.missed_reads):
             return timedelta(seconds=own * WATCH_PACE) if own is not None else settings.sweep
         return timedelta(seconds=own) if own is not None else settings.poll
 

@@ -23,6 +23,7 @@ from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare
 from registry.domain.versions import Who
+from registry.reconciler.misses import Misses
 from registry.reconciler.performing import Done, Looks, Waiting
 from registry.reconciler.using import Uses
 
@@ -41,6 +42,7 @@ class Sweeping:
         door: Door,
         commands: Commands,
         looks: Looks,
+        misses: Misses,
         uses: Uses,
     ) -> None:
         self._log = log
@@ -49,6 +51,7 @@ class Sweeping:
         self._door = door
         self._commands = commands
         self._looks = looks
+        self._misses = misses
         self._uses = uses
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep}
 
@@ -100,7 +103,7 @@ class Sweeping:
             if report.last_used_at is not None:
                 self._uses.told(owner.id, report.last_used_at)
             if owner.orphan:
-                self._looks.seen(owner.id)
+                self._misses.shown(owner)
 
     def _accept(self, owner: DeploymentState, report: DeploymentReport) -> None:
         assert owner.requested_at is not None
@@ -165,10 +168,8 @@ class Sweeping:
 
     def _miss(self, one: DeploymentState) -> bool:
         """One more read that does not show it. An orphan is watched by the sweep alone: whether it is lost now."""
-        missed = self._looks.miss(one.id, self._clock())
-        if not one.orphan or missed.reads < self._looks.absence:
+        if not one.orphan or self._misses.miss(one, needed=self._looks.absence).reads < self._looks.absence:
             return False
-        self._looks.seen(one.id)
         who = Who(actor=f"provider:{one.connection}")
         self._append(one.id, lambda current: deploying.lost(current, None, last_seen_at=None, who=who))
         return True

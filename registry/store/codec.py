@@ -34,6 +34,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "own-training-started": (ev.OwnTrainingStarted, 1),
     "training-submitted": (ev.TrainingSubmitted, 1),
     "training-outcome-unknown": (ev.TrainingOutcomeUnknown, 1),
+    "training-resubmitted": (ev.TrainingResubmitted, 1),
     "training-started": (ev.TrainingStarted, 1),
     "duplicate-job-found": (ev.DuplicateJobFound, 1),
     "job-status-changed": (ev.JobStatusChanged, 1),
@@ -69,6 +70,8 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "orphan-found": (ev.OrphanFound, 1),
     "orphan-adopted": (ev.OrphanAdopted, 1),
     "deployment-reappeared": (ev.DeploymentReappeared, 1),
+    "deployment-not-shown": (ev.DeploymentNotShown, 1),
+    "deployment-shown-again": (ev.DeploymentShownAgain, 1),
 }
 """Type -> (class, the schema version that is written now)."""
 

@@ -86,6 +86,7 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "own-training-started": lambda _: "Trained by your own code, in a folder of the registry",
     "training-submitted": lambda data: f"About to create job {data['name']} (attempt {data['attempt']})",
     "training-outcome-unknown": lambda data: f"Nobody knows whether the job was made: {data['error']}",
+    "training-resubmitted": lambda data: f"No job was to be seen: asked for again (attempt {data['attempt']})",
     "training-started": lambda data: f"The provider took the job: {_short(data['job']['id'])}",
     "duplicate-job-found": lambda data: f"A duplicate job was found and is cancelled: {_short(data['job']['id'])}",
     "job-status-changed": lambda data: f"Job status: {data['status']}",

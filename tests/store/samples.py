@@ -87,6 +87,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ),
     ev.TrainingSubmitted(attempt=1, name="tenure-r7f3-support-bot-3-1", token="t" * 32, price=TRAINING_PRICE),
     ev.TrainingOutcomeUnknown(attempt=1, error="time-out after 60 s"),
+    ev.TrainingResubmitted(attempt=1),
     ev.TrainingStarted(attempt=1, job=ev.JobRef(id="ftjob-1", name="tenure-r7f3-support-bot-3-1", status="queued")),
     ev.DuplicateJobFound(job=ev.JobRef(id="ftjob-2", name="tenure-r7f3-support-bot-3-1", status="queued")),
     ev.JobStatusChanged(status="running", estimated_finish_at=START + timedelta(hours=1)),
@@ -185,6 +186,8 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ),
     ev.OrphanAdopted(deployment="dep_9", model="support-bot", version=3, artifact=ARTIFACT),
     ev.DeploymentReappeared(deployment="dep_1", seen_as="Succeeded"),
+    ev.DeploymentNotShown(deployment="dep_1", reads=2),
+    ev.DeploymentShownAgain(deployment="dep_1"),
     ev.RetirementAnnounced(base_model="gpt-4.1-2025-04-14", retires_on=date(2027, 10, 1)),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
