@@ -23,7 +23,7 @@ from registry.reconciler import deployment_steps, job_steps
 from registry.reconciler import sweeping as sweeper
 from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
-from registry.reconciler.performing import Looks, Missed, Waiting
+from registry.reconciler.performing import Waiting
 
 FORGETS = "an append is acknowledged and not kept"
 """Planted in the simulation's own log, which stands between the registry and the store."""
@@ -81,7 +81,10 @@ def _no_look() -> Planting:
 
 @bug("one empty list is believed, and the job is sent again")
 def _one_empty_list() -> Planting:
-    return patch.object(Looks, "miss", lambda _, __, now: Missed(now, 99))
+    def find(self: JobSteps, version: Any) -> Any:
+        return self._provider(version).training.find(name=version.job_name, token=version.job_token)
+
+    return patch.object(JobSteps, "_find", find)
 
 
 @bug("a second deployment takes the name of the first")
@@ -124,7 +127,7 @@ def _accepted_is_deleted() -> Planting:
     return patch.object(DeploymentSteps, "__init__", init)
 
 
-@bug("a deletion that fails is taken for done")
+@bug("a read that fails is an absence, and one absence is enough")
 def _delete_is_swallowed() -> Planting:
     right = DeploymentSteps._provider
 
@@ -145,7 +148,10 @@ def _delete_is_swallowed() -> Planting:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._provider, name, None) or getattr(self._provider.deployments, name)
 
-    return patch.object(DeploymentSteps, "_provider", lambda self, one: Doors(right(self, one)))
+    stack = contextlib.ExitStack()
+    stack.enter_context(patch.object(DeploymentSteps, "_provider", lambda self, one: Doors(right(self, one))))
+    stack.enter_context(patch.object(DeploymentSteps, "_reads", lambda *_: 1))
+    return stack
 
 
 @bug("a failed deployment is left where it is")

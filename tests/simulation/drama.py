@@ -66,6 +66,8 @@ class Drama:
         self.rules = Rules()
         self.results = Results(Random(seed + 1))
         self._keys: list[tuple[str, str, VersionRef]] = []
+        self.taken: set[str] = set()
+        """Names of deployments that others made and a command took over."""
         home.mkdir(parents=True, exist_ok=True)
         self.stage = Stage(home, document={})
         self.sky = Sky(Random(seed + 2), self.stage.clock, self.tell)
@@ -210,6 +212,7 @@ class Drama:
             return
         name = cloud.next_id("by-hand")
         made = cloud.stranger(name, version.artifact_id)
+        self.taken.add(name)
         commands = self.stage.registry.commands
         self._do(f"attach {name} to {ref}", lambda: commands.attach(ref, made.id, who))
 
@@ -270,7 +273,7 @@ class Drama:
         """What the active version is served by is not deleted, unless something else serves it."""
         owner = next((one for one in self.log.deployments(DeploymentQuery()) if one.name == name), None)
         truth = cloud.named(name)
-        if truth is not None and not truth.ours and (owner is None or not owner.attached):
+        if truth is not None and not truth.ours and name not in self.taken:
             raise Broken(f"{name} is deleted, and it is not ours")
         if owner is None or not owner.model or owner.orphan:
             return

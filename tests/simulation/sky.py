@@ -23,6 +23,8 @@ CREATES = frozenset({"submit", "create"})
 CHANGES = CREATES | {"delete", "delete-artifact", "cancel"}
 CHATS = frozenset({"chat", "stream"})
 LISTS = frozenset({"list", "find"})
+LAGGING = 0.25
+"""How often a list is stale while there is a storm: they lag behind by nature."""
 STALE_MAX = timedelta(seconds=20)
 """A list may be this old, and a read of one thing half of it: less than the reads that make an absence take."""
 
@@ -39,12 +41,14 @@ class Sky:
     tell: Callable[[str], None]
     rate: float = 0.0
     kills: int = 0
-    intended: Callable[[str, str], None] = lambda *_: None
+    intended: Callable[[str, str], None] = lambda _, __: None
     """Told of every create, with operation and name, before it has its effect."""
-    deleted: Callable[[Cloud, str], None] = lambda *_: None
+    deleted: Callable[[Cloud, str], None] = lambda _, __: None
     """Told of every delete that takes effect, before it does."""
 
     def draw(self, operation: str) -> str | None:
+        if self.rate and operation in LISTS and self.random.random() < LAGGING:
+            return "stale"
         if self.random.random() >= self.rate:
             return None
         kinds: list[str] = [*BEFORE]
@@ -53,7 +57,7 @@ class Sky:
         elif operation not in CHATS and operation != "poll":
             kinds += ["stale"] * 3
         if operation in CREATES:
-            kinds.append("quota")
+            kinds += ["quota", "killed after", "killed after"]
         if operation == "delete":
             kinds += ["does nothing", "comes back"]
         return self.random.choice(kinds)
