@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from registry import embedded
-from registry.embedded import Tenure
+from registry.embedded import Tenure, working
 from tests.stage import Stage
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Accounts that may be looked at all the time, and waits that look all the time."""
-    monkeypatch.setattr(embedded, "STEP_S", 0.001)
+    monkeypatch.setattr(working, "STEP_S", 0.001)
     return quick(Stage(tmp_path))
 
 

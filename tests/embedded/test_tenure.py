@@ -12,7 +12,7 @@ import registry
 from registry import embedded
 from registry.application.views import MetricView, ModelView, VersionView
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, TenureError
-from registry.embedded import NewVersion, Tenure, Version
+from registry.embedded import NewVersion, Tenure, Version, working
 from tests.stage import BOT, Stage
 
 
@@ -96,7 +96,7 @@ def test_a_wait_that_takes_too_long_says_where_it_stands_and_the_work_goes_on(te
 def test_a_wait_does_not_go_on_for_ever_for_a_deletion_that_hangs(
     tenure: Tenure, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "CLEAN_UP_S_MAX", 0.02)
+    monkeypatch.setattr(working, "CLEAN_UP_S_MAX", 0.02)
     version = fine_tune(tenure, stage).wait()
     deployment = tenure.deploy(version)
     tenure.wait_for_deployment(deployment.id, until=frozenset({"serving"}))

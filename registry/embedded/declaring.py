@@ -1,0 +1,29 @@
+"""Connections, models, policies, prices and the scheduler, as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from registry.application.declaring import read_toml
+from registry.application.views import ChangeView, ConnectionView
+from registry.domain.events import Json
+from registry.embedded.questions import Questions
+
+
+class Declaring(Questions):
+    def apply(self, source: Path | str | Mapping[str, object], *, plan: bool = False) -> list[ChangeView]:
+        """Connections, models, policies, prices and the scheduler from TOML; `plan` only says what would change."""
+        document = source if isinstance(source, Mapping) else read_toml(Path(source))
+        return self._registry.declaring.apply(document, self._who(None), plan=plan)
+
+    def declare_connection(self, name: str, settings: Mapping[str, object]) -> ConnectionView:
+        self._registry.declaring.declare_connection(name, settings, self._who(None))
+        return next(one for one in self.connections() if one.name == name)
+
+    def remove_connection(self, name: str) -> None:
+        self._registry.declaring.remove_connection(name, self._who(None))
+
+    def set_policy(self, model: str, policy: Mapping[str, object]) -> Json:
+        self._registry.declaring.set_policy(model, policy, self._who(None))
+        return self.policy(model)

@@ -1,0 +1,65 @@
+"""A version in the hands of its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.application.views import MetricView, VersionView
+from registry.domain.errors import TenureError
+from registry.domain.ids import VersionRef
+
+if TYPE_CHECKING:
+    from registry.embedded.working import Working
+
+ENDED = frozenset({"trained", "active", "retired", "failed", "cancelled", "deleted"})
+"""States in which nothing is under way by itself."""
+WANTED = ENDED - {"failed", "cancelled"}
+GONE = frozenset({"deleted"})
+
+Progress = Callable[[VersionView, list[MetricView]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version as it was when it was last read; attributes are `VersionView`'s. `refresh()` reads it again."""
+
+    tenure: Working
+    view: VersionView
+    until: frozenset[str] = WANTED
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(object.__getattribute__(self, "view"), name)
+
+    def __str__(self) -> str:
+        return self.view.ref
+
+    def as_json(self) -> dict[str, object]:
+        return self.view.as_json()
+
+    def refresh(self) -> Version:
+        return Version(self.tenure, self.tenure.version(self.view.ref), self.until)
+
+    def wait(self, timeout_s: float | None = None, on_progress: Progress | None = None) -> Version:
+        """Until what was asked for has come about, driving the work. Raises TenureError when it came to nothing."""
+        view = self.tenure.wait(self.view.ref, until=self.until, timeout_s=timeout_s, on_progress=on_progress)
+        if view.state not in self.until:
+            raise TenureError(f"{view.ref} is {view.state}: {view.error or 'stopped'}")
+        if view.error is not None and view.state == "trained":
+            raise TenureError(f"{view.ref} was not activated: {view.error}")
+        return Version(self.tenure, view, self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version that is trained by the code in its `with` block: save a model in safetensors into `directory`."""
+
+    ref: str
+    version: int
+    directory: Path
+
+
+def ref_of(version: str | Version) -> VersionRef:
+    return VersionRef.parse(str(version))
