@@ -96,7 +96,7 @@ def _lifespan(services: Services) -> Callable[[FastAPI], contextlib.AbstractAsyn
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Where to serve. `auth`: a token is asked for also on loopback, as behind a proxy. `actor`: who everybody is
-    taken for where no token is asked for.
+    taken for where no token is asked for. `log_level`: None leaves this process's logging as it is.
     """
 
     home: Path
@@ -104,6 +104,7 @@ class Settings:
     host: str = HOST
     port: int = PORT
     auth: bool = False
+    log_level: str | None = None
 
     @property
     def is_loopback(self) -> bool:
@@ -126,6 +127,8 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
             hint="make one first: tenure tokens create --actor user:YOU --role admin",
         )
     with _listening(settings) as listener, open_home(settings.home) as registry, _scheduled(registry):
+        if settings.log_level is not None:
+            logs.configure(settings.log_level)
         gate = Gate(open_to=None if asked else settings.actor, tokens=tokens, clock=registry.clock)
         services = Services(registry=registry, gate=gate)
         app = create_app(services, loopback=not asked)
@@ -260,9 +263,3 @@ def _shown(host: str) -> str:
     """An address to connect to: a server on all addresses is reached here by loopback."""
     known = {"0.0.0.0": HOST, "::": "[::1]"}  # noqa: S104 - read, not bound
     return known.get(host, f"[{host}]" if ":" in host else host)
-
-
-def main(settings: Settings, level: str, ready: Callable[[str], None]) -> None:
-    """`serve` with structured logs on stderr."""
-    logs.configure(level)
-    serve(settings, ready)

@@ -52,11 +52,11 @@ def _registry(*, background: bool) -> Tenure:
 def serving(home: Path, actor: str, host: str, port: int, *, auth: bool, ready: Callable[[str], None]) -> None:
     """Serve until a signal says to stop. Without the extra `server`, says how to install it."""
     try:
-        from registry.server import Settings, main
+        from registry.server import Settings, serve
     except ImportError as exc:
         raise BadInputError(f"the server is not installed ({exc})", hint="pip install 'tenure[server]'") from exc
-    settings = Settings(home=home, actor=actor, host=host, port=port, auth=auth)
-    main(settings, os.environ.get("TENURE_LOG", "INFO").upper(), ready)
+    level = os.environ.get("TENURE_LOG", "INFO").upper()
+    serve(Settings(home=home, actor=actor, host=host, port=port, auth=auth, log_level=level), ready)
 
 
 def settle(tenure: Tenure) -> Sequence[StepView]:

@@ -5,7 +5,6 @@ Plain ASGI, so that it costs microseconds and streams pass untouched.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -75,8 +74,6 @@ class Guard:
                 await self._apps[_bytes_max(scope["path"])](scope, receive, exchange.send)
             else:
                 await refused(scope, receive, exchange.send)
-        except asyncio.CancelledError:
-            raise
         except Exception:
             logging.getLogger("tenure.http").exception("a bug: %s %s", scope["method"], scope["path"])
             if exchange.status:

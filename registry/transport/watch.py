@@ -25,6 +25,8 @@ logger = logging.getLogger("tenure.watch")
 
 RECENT_MAX = 5_000
 PAGE = 500
+AGAIN_S = 1.0
+"""After the log could not be read, in seconds."""
 WAKE_S = 0.25
 """How long the waiter waits before it looks whether it is to stop, in seconds."""
 
@@ -114,7 +116,7 @@ class Watch:
                 notices = self._read(seen)
             except Exception:
                 logger.exception("watchers hear nothing new")
-                self._stopped.wait(1)
+                self._stopped.wait(AGAIN_S)
                 continue
             if notices:
                 seen = notices[-1].position

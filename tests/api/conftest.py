@@ -84,10 +84,9 @@ def bearer(token: str) -> dict[str, str]:
 class Live:
     """The app behind a real socket, in a thread."""
 
-    def __init__(self, services: Services) -> None:
-        config = uvicorn.Config(
-            create_app(services, shells=["registry.api"]), port=0, log_config=None, access_log=False, lifespan="on"
-        )
+    def __init__(self, services: Services, *shells: str) -> None:
+        app = create_app(services, shells=shells or ["registry.api"])
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run, daemon=True)
         self._thread.start()

@@ -151,6 +151,7 @@ def test_refusals_are_logged_with_who_and_why_and_no_secret(
 
 
 def test_a_browser_signs_in_with_a_token_and_out_again(locked: TestClient, mint: Mint) -> None:
+    assert locked.post("/session", data={"token": "nonsense"}).headers["location"] == "/login?error=1&next=%2F"
     wrong = locked.post("/session", data={"token": "tenure_0_x", "next": "/models"})
     assert (wrong.status_code, wrong.headers["location"]) == (303, "/login?error=1&next=%2Fmodels")
     signed = locked.post("/session", data={"token": mint("viewer"), "next": "/models"})

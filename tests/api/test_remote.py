@@ -6,7 +6,9 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,7 +26,7 @@ from registry.domain.errors import (
 )
 from registry.domain.ids import VersionRef
 from registry.embedded import Tenure, Version
-from registry.remote import Remote, client, connect
+from registry.remote import Remote, client, connect, http
 from registry.remote.http import error_of
 from registry.transport.services import Services
 from tests.api.conftest import Live, Mint
@@ -64,7 +66,7 @@ def fine_tune(remote: Remote, stage: Stage, **more: object) -> Version:
 
 
 def test_a_remote_registry_has_every_method_of_an_embedded_one() -> None:
-    public = {name for name in vars(Tenure) if not name.startswith("_")}
+    public = {name for name in dir(Tenure) if not name.startswith("_")}
     assert public - set(vars(Remote)) <= SHARED
     assert registry.connect is connect
 
@@ -160,8 +162,8 @@ def test_the_log_from_elsewhere(remote: Remote, stage: Stage, tmp_path: Path) ->
         remote.log.import_(tmp_path / "out.jsonl")
     with pytest.raises(BadInputError, match="elsewhere"):
         _ = remote.home
-    with pytest.raises(RefusedError, match="train yourself"), remote.new_version(BOT, connection="local"):
-        pass
+    with pytest.raises(RefusedError, match="train yourself"):
+        remote.new_version(BOT, connection="local")
 
 
 def test_events_are_followed_until_nothing_more_comes(remote: Remote, stage: Stage) -> None:
@@ -171,6 +173,28 @@ def test_events_are_followed_until_nothing_more_comes(remote: Remote, stage: Sta
     assert [one.position for one in remote.follow(after=2, timeout_s=0.05)] == list(range(3, stage.log.head() + 1))
     with pytest.raises(NotFoundError):
         next(remote.follow("nobody"))
+
+
+def test_one_chats_through_the_gateway(services: Services, stage: Stage) -> None:
+    stage.active()
+    live = Live(services, "registry.api", "registry.gateway")
+    try:
+        with connect(live.url) as remote:
+            assert "".join(remote.chat(BOT, [{"role": "user", "content": "Hi"}])) == "Hello"
+            with pytest.raises(NotFoundError, match="nobody"):
+                "".join(remote.chat("nobody", [{"role": "user", "content": "Hi"}]))
+    finally:
+        live.stop()
+
+
+def test_jobs_are_stopped_for_a_while_and_looked_into(remote: Remote, stage: Stage) -> None:
+    fine_tune(remote, stage)
+    for command in (remote.pause, remote.resume):
+        with pytest.raises(TenureError):
+            command("bot@1")
+    stage.settle()
+    assert remote.checkpoints("bot@1") == []
+    assert remote.audit_focus().unpriced == 1, "its training has no price"
 
 
 # Errors
@@ -195,6 +219,42 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
         remote.wait("bot@1", timeout_s=0.0)
     with pytest.raises(BadInputError, match="not an address"):
         connect("tenure.example.org")
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """Breaks the first connection, then answers."""
+
+    keys: ClassVar[list[str | None]] = []
+    answer: ClassVar[tuple[int, bytes]] = (200, b'{"items": [], "next": null}')
+
+    def do_POST(self) -> None:
+        self.keys.append(self.headers["Idempotency-Key"])
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if len(self.keys) == 1:
+            self.connection.close()
+            return
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_what_a_broken_connection_left_open_is_asked_again_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "AGAIN_S", 0.0)
+    monkeypatch.setattr(Flaky, "keys", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Flaky) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with connect(f"http://127.0.0.1:{server.server_port}") as remote:
+            assert remote.apply({}) == []
+            assert len(Flaky.keys) == 2
+            assert Flaky.keys[0] == Flaky.keys[1]
+            monkeypatch.setattr(Flaky, "answer", (502, b"<html>"))
+            with pytest.raises(UnavailableError, match="answered 502, as no registry does"):
+                remote.apply({})
+        server.shutdown()
 
 
 def test_where_no_server_answers_that_is_said() -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from registry.domain.errors import UnavailableError
 from registry.transport.services import Services
 from registry.transport.watch import Notice, Watch, model_of
 from tests.api.conftest import WAIT_S, Live, Mint, bearer
 from tests.api.test_rest import BOTS
-from tests.stage import BOT, Stage
+from tests.stage import ANA, BOT, Stage
 
 STREAM = "/api/v1/events/stream"
 Event = tuple[int, dict[str, Any]]
@@ -151,8 +152,8 @@ def test_what_was_recent_is_forgotten_and_read_again(stage: Stage, monkeypatch: 
             begin = await watch.head_after(0, 0.01)
             for _ in range(3):
                 stage.fine_tune()
-            while await watch.head_after(begin, 0.05) < stage.log.head():
-                pass
+            while await watch.head_after(begin, WAIT_S) < stage.log.head():
+                await asyncio.sleep(0.001)
             found: list[int] = []
             async for notice in watch.events(begin, WAIT_S):
                 assert notice is not None
@@ -165,6 +166,35 @@ def test_what_was_recent_is_forgotten_and_read_again(stage: Stage, monkeypatch: 
             watch.join()
 
     assert asyncio.run(look()) == list(range(1, 7))
+
+
+def test_a_log_that_cannot_be_read_for_a_moment_is_read_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from registry.transport import watch as module
+
+    monkeypatch.setattr(module, "AGAIN_S", 0.0)
+    read = stage.log.read
+    failures = [UnavailableError("busy")]
+
+    def sometimes(**given: Any) -> Iterator[Any]:
+        if failures:
+            raise failures.pop()
+        return read(**given)
+
+    async def look() -> int:
+        watch = Watch(stage.log)
+        try:
+            head = await watch.head_after(0, 0.01)
+            monkeypatch.setattr(stage.log, "read", sometimes)
+            stage.registry.declaring.apply({"models": {"another": {}}}, ANA, plan=False)
+            return await watch.head_after(head, WAIT_S) - head
+        finally:
+            watch.close()
+            watch.join()
+
+    assert asyncio.run(look()) == 1
+    assert "watchers hear nothing new" in caplog.text
 
 
 def test_a_stream_belongs_to_a_model_or_to_none(stage: Stage) -> None:
