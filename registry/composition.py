@@ -146,10 +146,7 @@ def compose(
     providers: Providers | None = None,
     free_bytes: Callable[[], int] | None = None,
 ) -> Registry:
-    """Put the parts together around a log; the log is also its own tools where it has them.
-
-    `free_bytes`: how much room there is where the home lies; by default, what the file system says.
-    """
+    """Put the parts together around a log, its own tools. `free_bytes` of room: by default, what the file system says."""
     fresh_id = new_registry_id()
 
     def registry_id() -> str:
