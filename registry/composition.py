@@ -146,7 +146,7 @@ def compose(
     providers: Providers | None = None,
     free_bytes: Callable[[], int] | None = None,
 ) -> Registry:
-    """Put the parts together around a log, its own tools. `free_bytes` of room: by default, what the file system says."""
+    """Put the parts together around a log, its own tools. `free_bytes`: of room; by default, the file system's word."""
     fresh_id = new_registry_id()
 
     def registry_id() -> str:
