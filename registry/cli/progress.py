@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -50,14 +51,14 @@ class _News:
 
 
 class Lines:
-    """A line for every new state and every new loss."""
+    """A line for every new state, and for the last of the losses that a look brought."""
 
     def __init__(self) -> None:
         self._state = ""
         self._news = _News()
 
     def __call__(self, version: VersionView, points: Sequence[MetricView]) -> None:
-        for step, values in _by_step(self._news.of(version, points)):
+        for step, values in deque(_by_step(self._news.of(version, points)), maxlen=1):
             typer.echo(f"{version.ref}: step {step}  {values}", err=True)
         if version.state != self._state:
             self._state = version.state
