@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random  # noqa: TID251 -- seeded: a seed always plays the same
-from typing import Any
+from typing import Any, cast
 
 from providers.ports import Artifact
-from registry.application.ports import DeploymentQuery, VersionQuery
+from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain.errors import ConflictError, IdempotencyConflictError, TenureError
 from registry.domain.ids import VersionRef
 from registry.domain.versions import Who
@@ -73,9 +73,9 @@ class Drama:
         self.sky = Sky(Random(seed + 2), self.stage.clock, self.tell)
         self.sky.intended, self.sky.deleted = self._intended, self._deleting
         self.clouds = StormyProviders(self.sky)
-        self.log = MortalLog(self.stage.log, self.sky, forgets=forgets)
+        self.mortal = MortalLog(self.stage.log, self.sky, forgets=forgets)
+        self.log = self.stage.log = cast("EventLog", self.mortal)
         self.stage.providers = self.clouds
-        self.stage.log = self.log  # pyright: ignore[reportAttributeAccessIssue] -- stands for any log
         self.begun = self.stage.clock.time
         self._start()
         self._declare()
@@ -115,8 +115,8 @@ class Drama:
         for cloud in self.clouds.all():
             cloud.results = _Endless(self.results)  # pyright: ignore[reportAttributeAccessIssue] -- as a deque
         self.sky.rate = self.random.choice([0.0, 0.05, 0.15, 0.3])
-        self.log.rate = self.random.choice([0.0, 0.02, 0.05])
-        self.tell(f"faults at {self.sky.rate:.0%} of calls, kills at {self.log.rate:.0%} of commits")
+        self.mortal.rate = self.random.choice([0.0, 0.02, 0.05])
+        self.tell(f"faults at {self.sky.rate:.0%} of calls, kills at {self.mortal.rate:.0%} of commits")
         for _ in range(self.steps):
             self._step()
         self._quiet()
@@ -207,6 +207,7 @@ class Drama:
     def _attach(self, ref: VersionRef, who: Who) -> None:
         """Somebody deployed the version by hand, and it is taken over."""
         version = self.log.version(ref)
+        assert version is not None
         cloud = self.clouds.clouds[version.connection]
         if version.artifact_id is None or cloud.capabilities.serving == "none":
             return
@@ -257,8 +258,8 @@ class Drama:
 
     def _check(self) -> None:
         self.rules.take(self.log, self.clouds.all())
-        self.rules.acknowledged(self.log.acknowledged)
-        self.log.acknowledged.clear()
+        self.rules.acknowledged(self.mortal.acknowledged)
+        self.mortal.acknowledged.clear()
 
     def _intended(self, operation: str, name: str) -> None:
         """Every create has an earlier intent in the log."""
@@ -293,7 +294,7 @@ class Drama:
 
     def _quiet(self) -> None:
         """Faults stop. Within a bound, everything that is not final has moved on, and all is accounted for."""
-        self.sky.rate = self.log.rate = 0.0
+        self.sky.rate = self.mortal.rate = 0.0
         self.tell("the storm is over")
         for cloud in self.clouds.all():
             cloud.deploy_failures.clear()
@@ -318,8 +319,8 @@ class Drama:
                 self._pass(sweep=True)
                 self.stage.clock.advance(seconds=PASS_S)
         self._check()
-        billed_is_shown(self.log, self.clouds.all(), self.stage.clock.time)  # pyright: ignore[reportArgumentType]
-        at_rest(self.log, self.clouds.all(), MODELS)  # pyright: ignore[reportArgumentType]
+        billed_is_shown(self.log, self.clouds.all(), self.stage.clock.time)
+        at_rest(self.log, self.clouds.all(), MODELS)
         self.stage.registry.tools.verify()
 
 

@@ -14,7 +14,7 @@ from tests.simulation.drama import Drama
 
 SEEDS = int(os.environ.get("TENURE_SEEDS", "2000"))
 PARTS = 2
-SEEDS_FOR_A_BUG = 400
+SEEDS_FOR_A_BUG = 1_000
 
 KEPT = (154, 160, 719, 785, 962, 1257)
 """Seeds that once found something; they are played first and for ever."""
