@@ -127,6 +127,71 @@ def test_a_price_that_nobody_knows_is_in_no_sum() -> None:
     assert (done.cost, done.unpriced) == (0, 1)
 
 
+def test_what_was_asked_of_a_version_that_is_not_known_or_not_fit_for_it_changes_nothing() -> None:
+    assert acts(told(asked("activate", 1, 0))) == [], "it was never trained"
+    assert acts(told(trained(1, 0), asked("retire", 1, 1))) == [], "it is not active"
+    twice = (trained(1, 0), asked("activate", 1, 1), asked("activate", 1, 2), asked("deploy", 1, 3))
+    assert acts(told(*twice)) == [("deploy", "bot@1"), ("activate", "bot@1")]
+    assert acts(told(*twice, asked("undeploy", 1, 4))) == acts(told(*twice)), "the only one of the active version"
+    assert len(told(*twice, asked("attach", 1, 4)).deployments) == 1
+
+
+def test_an_approval_counts_once_and_late_ones_start_nothing() -> None:
+    twice = (trained(1, 0), asked("approved", 1, 1, "user:ben"), asked("approved", 1, 2, "user:ben"))
+    assert acts(told(*twice, activate="on-trained", approvals=2)) == []
+    late = (trained(1, 0), asked("activate", 1, 1), asked("approved", 1, 2, "user:ben"), asked("retire", 1, 3))
+    done = told(*late, activate="on-trained", superseded="keep")
+    assert [what for what, _ in acts(done)] == ["deploy", "activate"]
+
+
+def test_a_version_that_is_active_again_within_the_grace_keeps_its_deployment() -> None:
+    back = (trained(1, 0), asked("activate", 1, 0), trained(2, 1), asked("activate", 2, 1), asked("activate", 1, 2))
+    done = told(*back, superseded_grace="3h", until=20)
+    assert [one for one in acts(done) if one[0] == "delete deployment"] == [("delete deployment", "bot@2")]
+
+
+def test_a_standby_that_was_asked_for_after_the_retirement_is_not_superseded() -> None:
+    history = (trained(1, 0), asked("activate", 1, 0), trained(2, 1), asked("activate", 2, 1))
+    done = told(*history, asked("undeploy", 1, 2), asked("deploy", 1, 3), superseded_grace="9h", until=20)
+    assert [one.state for one in done.deployments if one.version == 1] == ["deleted", "serving"]
+
+
+def test_a_standby_that_is_dropped_is_not_made_again_and_one_that_is_undeployed_first_never_serves() -> None:
+    dropped = told(trained(1, 0), asked("deploy", 1, 0), asked("lost", 1, 2), idle_delete="10h")
+    assert [one.state for one in dropped.deployments] == ["lost"]
+    assert acts(dropped) == [("deploy", "bot@1")], "what is gone is not idle"
+    early = told(trained(1, 0), asked("deploy", 1, 0), asked("undeploy", 1, 0.01))
+    assert [(one.state, one.serving_at) for one in early.deployments] == [("deleted", None)]
+
+
+def test_artifacts_that_are_kept_are_not_deleted() -> None:
+    history = (trained(1, 0), trained(2, 1), trained(3, 10), trained(4, 20))
+    done = told(*history, activate="on-trained", keep_artifacts=2, superseded_grace="0s")
+    assert [subject for what, subject in acts(done) if what == "delete version"] == ["bot@1"]
+
+
+def test_a_version_goes_with_its_standby() -> None:
+    done = told(trained(1, 0), asked("deploy", 1, 0), asked("delete", 1, 5))
+    assert acts(done)[1:] == [("delete version", "bot@1"), ("delete deployment", "bot@1")]
+    assert [one.state for one in done.deployments] == ["deleted"]
+
+
+def test_a_later_activation_calls_off_one_that_is_on_its_way() -> None:
+    history = (trained(1, 0), trained(2, 0), asked("activate", 1, 1), asked("activate", 2, 1.01))
+    retired = told(*history, asked("retire", 2, 2), asked("activate", 1, 3))
+    assert [one for one in acts(retired) if one[0] == "activate"] == [
+        ("activate", "bot@1"),
+        ("activate", "bot@2"),
+        ("activate", "bot@1"),
+    ]
+
+
+def test_a_replay_that_does_not_come_to_rest_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.domain.replay.EVENTS_MAX", 2)
+    with pytest.raises(AssertionError, match="never ends"):
+        told(trained(1, 0), trained(2, 0), trained(3, 0))
+
+
 def kinds(replayed: Replay) -> set[str]:
     return {where for _, where in compared(replayed)}
 
