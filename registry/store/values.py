@@ -142,14 +142,13 @@ def decoder(cls: type) -> Callable[[Mapping[str, Any]], Any]:
     return decode
 
 
+_PLAIN: dict[Any, Convert] = {datetime: parse_time, date: date.fromisoformat, Decimal: Decimal}
+
+
 def _converter(hint: Any) -> Convert | None:  # noqa: ANN401 -- a type hint can be anything
     """How a JSON value becomes what the hint says; None where it already is that."""
-    if hint is datetime:
-        return parse_time
-    if hint is date:
-        return date.fromisoformat
-    if hint is Decimal:
-        return Decimal
+    if hint in _PLAIN:
+        return _PLAIN[hint]
     if dataclasses.is_dataclass(hint):
         return decoder(typing.cast("type", hint))
     if typing.get_origin(hint) is tuple:

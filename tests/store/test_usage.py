@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from registry.application.ports import Usage
 from tests.store.samples import START, Counting, Log, Ticking
@@ -71,7 +72,7 @@ def test_usage_that_was_recorded_is_there_once_after_the_log_is_opened_again(hom
     def opened() -> Log:
         clock = Ticking()
         clock.now = START
-        return open_log(home, clock=clock, ids=Counting())
+        return cast("Log", open_log(home, clock=clock, ids=Counting()))
 
     log = opened()
     log.record_usage([counted()])
