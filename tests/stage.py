@@ -1,4 +1,4 @@
-"""A registry on stage: the real parts over a log in memory, with fake accounts, a set clock and known ids."""
+"""A registry on stage: the real parts over a log (in memory by default), with fake accounts, a set clock, known ids."""
 
 from __future__ import annotations
 
@@ -67,13 +67,18 @@ class Stage:
     """`registry` can be thrown away and composed again (`restart`): log, clock and clouds stay."""
 
     def __init__(
-        self, home: Path, *, document: Mapping[str, object] = DOCUMENT, clock: FakeClock | None = None
+        self,
+        home: Path,
+        *,
+        document: Mapping[str, object] = DOCUMENT,
+        clock: FakeClock | None = None,
+        log: EventLog | None = None,
     ) -> None:
         self.home = home
         self.clock = clock or FakeClock()
         self.providers = FakeProviders(self.clock)
         self.free_bytes: Callable[[], int] = lambda: 2**40
-        self.log: EventLog = MemoryLog(clock=self.clock, ids=SequentialIds())
+        self.log: EventLog = log or MemoryLog(clock=self.clock, ids=SequentialIds())
         self.registry: Registry = self.restart()
         self.train = home / "train.jsonl"
         self.train.write_text("{}\n" * 20)
