@@ -46,6 +46,7 @@ test: setup ## the whole test suite; no network beyond loopback, no accelerator
 	COVERAGE_CORE=ctrace $(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m tests.simulation --seeds 2000 --bugs
 
 .PHONY: screenshots
 screenshots: setup ## the pictures of the README, taken anew by the browser tests
