@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
@@ -51,8 +50,8 @@ from registry.store.batches import Request, check_text, drafts_of, metric_row
 from registry.store.home import Home
 from registry.store.journal import Segment
 from registry.store.ledger import Ledger
+from registry.store.past import Past
 from registry.store.reads import Reads
-from registry.store.selection import select_deployments, select_versions
 from registry.store.usage import read_last_used, read_usage, usage_row
 from registry.store.writer import Writer, key_conflict
 
@@ -83,6 +82,7 @@ class DuckDBLog:
         self._live = opened.live
         self._database.catch_up = lambda cursor: opening.catch_up(cursor, home.path, until=opened.live.applied)
         self._reads = Reads(opened.database)
+        self._past = Past(opened.database, self._reads)
         self._ledger = Ledger(opened.database)
         self._folder = home.path / opening.JOURNAL
         self._clean = opened.replayed == 0 and opened.segment.is_empty and not opened.finished
@@ -188,10 +188,13 @@ class DuckDBLog:
         return self._live.load(stream)
 
     def _state(self, stream: str, at: int | None) -> State | None:
-        if at is None:
-            return self.load(stream)
+        return self.load(stream) if at is None else self._past.state(stream, self._reached(at))
+
+    def _reached(self, at: int) -> int:
+        """A position up to which everything has been applied: the head, where the log has not come so far."""
+        head = self._live.tip.position
         self._settle()
-        return self._reads.folded([stream], at=at).get(stream)
+        return min(at, head)
 
     def registry(self, *, at: int | None = None) -> RegistryState:
         return cast("RegistryState | None", self._state(registry_stream(), at)) or RegistryState()
@@ -209,35 +212,28 @@ class DuckDBLog:
         return cast("Sequence[ModelState]", self._all("model", at))
 
     def _all(self, kind: str, at: int | None) -> Sequence[State]:
+        if at is not None:
+            return self._past.all_of(kind, self._reached(at))
         self._settle()
-        if at is None:
-            return self._reads.all_of(kind)
-        states = self._reads.folded_kind(f"{kind}:", at=at)
-        return sorted(states, key=attrgetter("name"))
+        return self._reads.all_of(kind)
 
     def version(self, ref: VersionRef, *, at: int | None = None) -> VersionState | None:
         return cast("VersionState | None", self._state(version_stream(ref), at))
 
     def versions(self, query: VersionQuery, *, at: int | None = None) -> VersionPage:
+        if at is not None:
+            return self._past.versions(query, self._reached(at))
         self._settle()
-        if at is None:
-            return self._reads.versions(query)
-        prefix = "version:" if query.model is None else f"version:{query.model}@"
-        return select_versions(cast("list[VersionState]", self._reads.folded_kind(prefix, at=at)), query)
+        return self._reads.versions(query)
 
     def deployment(self, id: str, *, at: int | None = None) -> DeploymentState | None:
         return cast("DeploymentState | None", self._state(deployment_stream(id), at))
 
     def deployments(self, query: DeploymentQuery, *, at: int | None = None) -> Sequence[DeploymentState]:
+        if at is not None:
+            return self._past.deployments(query, self._reached(at))
         self._settle()
-        if at is None:
-            return self._reads.deployments(query)
-        if query.model is None:
-            states = self._reads.folded_kind("deployment:", at=at)
-        else:
-            names = [name for name in self._reads.model_streams(query.model) if name.startswith("deployment:")]
-            states = list(self._reads.folded(names, at=at).values())
-        return select_deployments(cast("list[DeploymentState]", states), query)
+        return self._reads.deployments(query)
 
     def billed(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Billed]:
         return self._ledger.billed(self._folds(at), from_=from_, to=to)
@@ -251,7 +247,7 @@ class DuckDBLog:
 
     def _folds(self, at: int | None) -> Sequence[DeploymentState] | None:
         self._settle()
-        return None if at is None else self.deployments(DeploymentQuery(), at=at)
+        return None if at is None else self._past.deployments(DeploymentQuery(), self._reached(at))
 
     def motion(self) -> Motion:
         self._settle()

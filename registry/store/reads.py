@@ -1,4 +1,4 @@
-"""Questions to the database: events, read models, and states as of an earlier position, folded from the log.
+"""Questions to the database: events and read models; of the past, `registry.store.past`.
 
 Whoever asks has waited for what was acknowledged (`Live.settle`), so answers include one's own writes.
 """
@@ -178,14 +178,6 @@ class Reads:
     def folded(self, streams: Sequence[str], *, at: int) -> dict[str, State]:
         """States of streams that had begun by a position."""
         return fold_events(self.events(streams, after=0, until=at, limit=None))
-
-    def folded_kind(self, prefix: str, *, at: int) -> list[State]:
-        """States of every stream whose name begins so."""
-        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        names = self._database.query(
-            "SELECT DISTINCT stream FROM event WHERE stream >= ? AND stream < ? AND position <= ?", [prefix, end, at]
-        )
-        return list(self.folded([name for (name,) in names], at=at).values())
 
     # The rest
 

@@ -10,7 +10,9 @@ import binascii
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
 from math import inf
+from operator import itemgetter
 from typing import Any
 
 from registry.application.ports import DeploymentQuery, Motion, VersionOrder, VersionPage, VersionQuery
@@ -82,7 +84,9 @@ def select_versions(states: Iterable[VersionState], query: VersionQuery) -> Vers
     check_limit(query)
     after = None if query.after is None else place_from(query.after, query.order)
     placed = ((place_of(state, query.order), state) for state in states if _is_chosen(state, query))
-    chosen = sorted((pair for pair in placed if after is None or pair[0] > after), key=lambda pair: pair[0])
+    left = (pair for pair in placed if after is None or pair[0] > after)
+    first = itemgetter(0)
+    chosen = sorted(left, key=first) if query.limit is None else nsmallest(query.limit + 1, left, key=first)
     return page_of([state for _, state in chosen], query)
 
 
