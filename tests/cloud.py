@@ -17,6 +17,7 @@ from providers.ports import (
     Artifact,
     Capabilities,
     ChatRequest,
+    Checkpoint,
     DeploymentOutcome,
     DeploymentRequest,
     JobOutcome,
@@ -54,6 +55,7 @@ class Job:
     data_kept: bool = True
     polls_left: int = 1
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
+    checkpoints: list[Checkpoint] = field(default_factory=list[Checkpoint])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -104,7 +104,7 @@ class FakeTraining:
         return [point for point in self._cloud.jobs[id].points if point.step > after_step]
 
     def checkpoints(self, id: str) -> Sequence[Checkpoint]:
-        return []
+        return self._cloud.jobs[id].checkpoints
 
     def pause(self, id: str) -> None:
         self._move(id, "pause", "paused")

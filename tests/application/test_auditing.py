@@ -215,3 +215,13 @@ def test_a_time_is_a_date_or_has_a_zone_or_is_utc() -> None:
     assert moment("2026-11-01T01:00:00+01:00", "from") == datetime(2026, 11, 1, tzinfo=UTC)
     with pytest.raises(BadInputError, match="from 'soon' is not an ISO 8601 date or time"):
         moment("soon", "from")
+
+
+def test_an_audit_as_of_a_time_ends_there_and_one_of_the_future_ends_now(stage: Stage) -> None:
+    stage.active()
+    stage.clock.advance(hours=10)
+    then, auditing = stage.clock.time, stage.registry.auditing
+    stage.clock.advance(hours=10)
+    assert auditing.audit(as_of=then).to == then
+    assert auditing.audit(as_of=stage.clock.time + timedelta(days=1)).to == stage.clock.time
+    assert Decimal(17) < (auditing.audit().total or 0) - (auditing.audit(as_of=then).total or 0) < Decimal("18.1")

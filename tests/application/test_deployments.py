@@ -128,3 +128,14 @@ def test_an_attach_with_the_same_key_for_another_deployment_is_a_conflict(stage:
         stage.cloud().stranger(name, "ft:tenure-test12-bot-1-1")
     stage.registry.commands.attach(ref, "one", ANA, "key")
     refused(stage, lambda: stage.registry.commands.attach(ref, "two", ANA, "key"), IdempotencyConflictError, "was used")
+
+
+def test_an_activation_that_was_called_off_gets_no_deployment(stage: Stage) -> None:
+    ref = stage.trained()
+    stage.activate(ref)
+    activation = stage.registry.reading.version_state(ref)
+    other = stage.trained()
+    stage.activate(other)
+    before = stage.log.head()
+    assert stage.registry.commands.request_for_activation(activation, ANA) is None
+    assert (stage.log.head(), stage.deployments()) == (before, [])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from providers.errors import RejectedError, UnauthorizedError
+from providers.ports import Artifact, Checkpoint
 from registry.domain.errors import BadInputError, RefusedError
 from registry.domain.ids import VersionRef
 from tests.fakes import provider_error
@@ -71,3 +72,18 @@ def test_there_is_nothing_to_pause_where_nothing_trains_or_pauses(stage: Stage, 
 
 def test_a_provider_without_checkpoints_is_not_asked_for_any(stage: Stage, training: VersionRef) -> None:
     assert stage.registry.jobs.checkpoints(training) == []
+
+
+def test_checkpoints_are_shown_with_what_they_can_be_imported_as(stage: Stage, training: VersionRef) -> None:
+    cloud = stage.cloud()
+    cloud.capabilities = replace(cloud.capabilities, checkpoints=True)
+    (job,) = cloud.jobs.values()
+    job.checkpoints = [Checkpoint(step=10, artifact=Artifact(id="ft:ckpt-10"), metrics={"valid_loss": 1.5})]
+    (shown,) = stage.registry.jobs.checkpoints(training)
+    assert (shown.step, shown.artifact, shown.metrics) == (10, "ft:ckpt-10", {"valid_loss": 1.5})
+
+
+def test_what_was_never_submitted_has_no_checkpoints(stage: Stage) -> None:
+    cloud = stage.cloud()
+    cloud.capabilities = replace(cloud.capabilities, checkpoints=True)
+    assert stage.registry.jobs.checkpoints(stage.fine_tune()) == []

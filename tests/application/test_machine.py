@@ -34,8 +34,8 @@ CONNECTIONS = st.sampled_from(["cloud", "cloud", "alone", "local"])
 PEOPLE = st.sampled_from([ANA, BEN, Who(actor="user:cleo", reason="it is my turn")])
 PICKS = st.integers(0, 7)
 """Which of what there is, counted round."""
-KEYS = st.sampled_from([None, None, "k1", "k2", "k3"])
-AGAINST = st.sampled_from([None, None, None, 0, -1, 1])
+KEYS = st.sampled_from([None, None, None, "k1", "k2", "k3"])
+AGAINST = st.sampled_from([None, None, 0, -1, 1])
 """If-Match: none, the version that a stream has, the one before, the one after."""
 PASSES = st.sampled_from([0, 0, 1, 4])
 """How much is worked on what was commanded before the next thing happens."""
@@ -133,6 +133,14 @@ class Commanded(RuleBasedStateMachine):
             self.kept.setdefault(key, (do, answer))
         return answer
 
+    def conditional(
+        self, off: int | None, expected: Mapping[str, int], key: str | None, do: Callable[[Stage], object]
+    ) -> None:
+        repeated = key in self.kept
+        answer = self.keyed(key, do)
+        if off in {-1, 1} and expected and not repeated:
+            assert isinstance(answer, Refusal), f"done, although it is not at {expected}"
+
     def version_of(self, pick: int) -> VersionRef:
         found = self.memory.log.versions(VersionQuery(order="oldest")).items
         if not found:
@@ -173,17 +181,24 @@ class Commanded(RuleBasedStateMachine):
             lambda stage: stage.registry.commands.import_version(model, connection, artifact, None, who, key),
         )
 
-    @rule(move=MOVES, pick=PICKS, who=PEOPLE, key=KEYS, off=AGAINST, passes=PASSES)
-    def move(self, move: str, pick: int, who: Who, key: str | None, off: int | None, passes: int) -> None:
-        ref = self.version_of(pick)
-        expected = self.expected(f"version:{ref}", off)
+    @rule(moves=st.lists(st.tuples(MOVES, PICKS, PEOPLE, KEYS, AGAINST), min_size=1, max_size=4), passes=PASSES)
+    def move(self, moves: list[tuple[str, int, Who, str | None, int | None]], passes: int) -> None:
+        for move, pick, who, key, off in moves:
+            ref = self.version_of(pick)
+            expected = self.expected(f"version:{ref}", off)
 
-        def do(stage: Stage) -> object:
-            return getattr(stage.registry.commands, move)(ref, who, key, expected)
+            def do(
+                stage: Stage,
+                move: str = move,
+                ref: VersionRef = ref,
+                who: Who = who,
+                key: str | None = key,
+                expected: Mapping[str, int] = expected,
+            ) -> object:
+                return getattr(stage.registry.commands, move)(ref, who, key, expected)
 
-        answer = self.keyed(key, do)
-        if off in {-1, 1} and expected and key is None:
-            assert isinstance(answer, Refusal), f"{move} {ref} although it was not at {expected}"
+            self.conditional(off, expected, key, do)
+            self.same()
         self.work(passes)
 
     @rule(pick=PICKS, who=PEOPLE, key=KEYS, off=AGAINST)
@@ -191,7 +206,7 @@ class Commanded(RuleBasedStateMachine):
         found = self.memory.log.deployments(DeploymentQuery())
         name = found[pick % len(found)].id if found else "dep_none"
         expected = self.expected(f"deployment:{name}", off)
-        self.keyed(key, lambda stage: stage.registry.commands.undeploy(name, who, key, expected))
+        self.conditional(off, expected, key, lambda stage: stage.registry.commands.undeploy(name, who, key, expected))
 
     @rule(pick=PICKS, who=PEOPLE, key=KEYS, right=st.integers(0, 3))
     def attach(self, pick: int, who: Who, key: str | None, right: int) -> None:
@@ -205,17 +220,16 @@ class Commanded(RuleBasedStateMachine):
         self._everywhere(lambda stage: stage.cloud(state.connection).stranger(name, artifact))
         self.keyed(key, lambda stage: stage.registry.commands.attach(ref, name, who, key))
 
-    @rule(model=MODELS, policy=POLICIES, who=PEOPLE)
-    def change_policy(self, model: str, policy: dict[str, object], who: Who) -> None:
-        self.both(lambda stage: stage.registry.declaring.set_policy(model, policy, who))
-
-    @rule(document=DOCUMENTS, plan=st.booleans())
-    def apply(self, document: dict[str, object], plan: bool) -> None:
-        self.both(lambda stage: stage.registry.declaring.apply(document, ANA, plan=plan))
-
-    @rule(connection=CONNECTIONS)
-    def remove_connection(self, connection: str) -> None:
-        self.both(lambda stage: stage.registry.declaring.remove_connection(connection, ANA))
+    @rule(model=MODELS, policy=POLICIES, document=DOCUMENTS, what=st.integers(0, 5), who=PEOPLE)
+    def declare(self, model: str, policy: dict[str, object], document: dict[str, object], what: int, who: Who) -> None:
+        """A model's policy; other settings, planned or done; a connection that nobody needs any more."""
+        match what:
+            case 0 | 1:
+                self.both(lambda stage: stage.registry.declaring.set_policy(model, policy, who))
+            case 2 | 3 | 4:
+                self.both(lambda stage: stage.registry.declaring.apply(document, who, plan=what == 2))
+            case _:
+                self.both(lambda stage: stage.registry.declaring.remove_connection("local", who))
 
     @rule(pick=PICKS)
     def ask_again_with_a_key(self, pick: int) -> None:
@@ -230,7 +244,7 @@ class Commanded(RuleBasedStateMachine):
 
     # Work, time and what happens elsewhere
 
-    @rule(paced=st.booleans(), sweep=st.booleans(), seconds=st.sampled_from([0, 20, 20, 700]))
+    @rule(paced=st.booleans(), sweep=st.booleans(), seconds=st.sampled_from([0, 20, 700, 3_600, 86_400 * 20]))
     def reconcile(self, paced: bool, sweep: bool, seconds: int) -> None:
         self._everywhere(lambda stage: stage.clock.advance(seconds=seconds))
         self.both(lambda stage: stage.registry.reconciler.run(paced=paced, sweep=sweep))
@@ -241,52 +255,40 @@ class Commanded(RuleBasedStateMachine):
             self.both(lambda stage: stage.registry.reconciler.run())
             self._everywhere(lambda stage: stage.clock.advance(seconds=20))
 
-    @rule(seconds=st.sampled_from([1, 3_600, 86_400 * 20]))
-    def time_goes_by(self, seconds: int) -> None:
-        self._everywhere(lambda stage: stage.clock.advance(seconds=seconds))
-
-    @rule(connection=CONNECTIONS, pick=PICKS, breaks=st.booleans())
-    def a_deployment_goes_wrong(self, connection: str, pick: int, breaks: bool) -> None:
-        def strike(stage: Stage) -> None:
-            cloud = stage.providers.clouds.get(connection)
-            there = [one.name for one in cloud.deployments.values()] if cloud else []
-            if cloud is not None and there:
-                name = there[pick % len(there)]
-                cloud.break_down(name) if breaks else cloud.lose(name)
-
-        self._everywhere(strike)
-
     @rule(
         connection=CONNECTIONS,
         operation=st.sampled_from(["submit", "create", "delete", "poll", "get", "list"]),
-        fault=st.sampled_from(sorted(FAULTS)),
-        after=st.booleans(),
+        fault=st.sampled_from([*sorted(FAULTS), "lost", "broken"]),
+        pick=PICKS,
     )
-    def a_call_will_fail(self, connection: str, operation: str, fault: str, after: bool) -> None:
-        when = "after" if after and fault == "unknown" else "before"
+    def go_wrong(self, connection: str, operation: str, fault: str, pick: int) -> None:
+        """The next call of an operation fails, or a deployment goes, or breaks down."""
 
         def strike(stage: Stage) -> None:
             cloud = stage.providers.clouds.get(connection)
-            if cloud is not None:
-                cloud.fail(operation, FAULTS[fault](operation), when=when)
+            there = [one.name for one in cloud.deployments.values()] if cloud else []
+            if cloud is not None and fault in FAULTS:
+                cloud.fail(operation, FAULTS[fault](operation), when="after" if fault == "unknown" else "before")
+            elif cloud is not None and there:
+                strike = cloud.lose if fault == "lost" else cloud.break_down
+                strike(there[pick % len(there)])
 
         self._everywhere(strike)
 
-    @rule(killed=st.booleans())
-    def start_again(self, killed: bool) -> None:
-        """Closed and opened; or killed: what lies on the disk at that moment is opened."""
-        home = self.home
-        if killed:
-            self.home = home.with_name(f"{home.name}+")
-            shutil.copytree(home, self.home)
+    @rule(how=st.sampled_from(["closed", "killed", "rebuilt"]))
+    def start_again(self, how: str) -> None:
+        """Closed and opened; killed, so that what lies on the disk at that moment is opened; or rebuilt."""
+        if how == "rebuilt":
+            self.both(lambda stage: stage.registry.tools.rebuild())
+            return
+        before = self.home
+        if how == "killed":
+            self.home = before.with_name(f"{before.name}+")
+            shutil.copytree(before, self.home)
         self.duckdb.log.close()
         self.duckdb.log = open_log(self.home, clock=self.duckdb.clock, ids=self.ids)
         self._everywhere(lambda stage: stage.restart())
         self.both(self._one_lane)
-
-    @rule()
-    def rebuild(self) -> None:
-        self.both(lambda stage: stage.registry.tools.rebuild())
 
     def _everywhere(self, do: Callable[[Stage], object]) -> None:
         for stage in (self.memory, self.duckdb):

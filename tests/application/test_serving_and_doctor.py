@@ -194,6 +194,26 @@ def test_a_callers_own_expectation_is_not_decided_again(stage: Stage, times: int
         assert door.run(command, policy_change).appended is not None
 
 
+def test_a_callers_own_expectation_that_fails_when_it_is_decided_again_is_told(stage: Stage) -> None:
+    door = Door(stage.log, lambda: "test12")
+    at = stage.registry.reading.model(BOT).stream_version
+    decided: list[str] = []
+
+    def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+        unit.connection("cloud")
+        unit.model(BOT)
+        decided.append("once more")
+        if len(decided) == 1:
+            stage.registry.declaring.declare_connection("cloud", {"provider": "azure-openai", "sku": "Other"}, ANA)
+        else:
+            stage.registry.declaring.set_policy(BOT, {"approvals": 1}, ANA)
+        return [BEN.says("model:bot", ev.PolicyChanged(model=BOT, policy={}))], {}
+
+    with pytest.raises(ConflictError) as conflict:
+        door.run(Command(name="policy", body={}, who=BEN, expected={"model:bot": at}), decide)
+    assert (conflict.value.stream, decided) == ("model:bot", ["once more"] * 2)
+
+
 def test_what_was_decided_on_is_what_is_appended_to(stage: Stage) -> None:
     door = Door(stage.log, lambda: "test12")
     seen: list[int] = []
