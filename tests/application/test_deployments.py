@@ -131,10 +131,9 @@ def test_an_attach_with_the_same_key_for_another_deployment_is_a_conflict(stage:
 
 
 def test_an_activation_that_was_called_off_gets_no_deployment(stage: Stage) -> None:
-    ref = stage.trained()
+    ref, other = stage.trained(), stage.trained()
     stage.activate(ref)
     activation = stage.registry.reading.version_state(ref)
-    other = stage.trained()
     stage.activate(other)
     before = stage.log.head()
     assert stage.registry.commands.request_for_activation(activation, ANA) is None

@@ -358,7 +358,7 @@ def states(stage: Stage, at: int | None) -> list[object]:
 
 TestCommanded = Commanded.TestCase
 TestCommanded.settings = settings(
-    max_examples=HISTORIES or 18,
+    max_examples=HISTORIES or 26,
     stateful_step_count=25,
     derandomize=not HISTORIES,
     deadline=None,
