@@ -27,7 +27,8 @@ States = Mapping[str, State]
 class Past:
     """Positions are ones that have been applied. Answers are the caller's own. Safe to use from many threads."""
 
-    def __init__(self, database: Database, reads: Reads) -> None:
+    def __init__(self, database: Database, reads: Reads, *, states_max: int = STATES_KEPT_MAX) -> None:
+        self._states_max = states_max
         self._database = database
         self._reads = reads
         self._kept: dict[tuple[str, int], States] = {}
@@ -73,7 +74,7 @@ class Past:
     def _forget(self) -> None:
         held = sum(map(len, self._kept.values()))
         for key in list(self._kept)[:-1]:
-            if held <= STATES_KEPT_MAX:
+            if held <= self._states_max:
                 return
             held -= len(self._kept.pop(key))
 
