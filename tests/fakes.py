@@ -101,7 +101,8 @@ class FakeTraining:
         return self._cloud.call("poll", look)
 
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
-        return [point for point in self._cloud.jobs[id].points if point.step > after_step]
+        points = [point for point in self._cloud.jobs[id].points if point.step > after_step]
+        return self._cloud.struck("metrics", points)
 
     def checkpoints(self, id: str) -> Sequence[Checkpoint]:
         return self._cloud.jobs[id].checkpoints

@@ -38,9 +38,6 @@ class _Group:
     policy: Policy | None = None
     steps: list[Step] | None = None
 
-    def rests(self) -> bool:
-        return not self.versions and not self.deployments and not self.retired
-
 
 class Planning:
     """Safe to use from many threads; states that it hands out are never changed."""

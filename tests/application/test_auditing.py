@@ -223,5 +223,6 @@ def test_an_audit_as_of_a_time_ends_there_and_one_of_the_future_ends_now(stage: 
     then, auditing = stage.clock.time, stage.registry.auditing
     stage.clock.advance(hours=10)
     assert auditing.audit(as_of=then).to == then
+    assert auditing.audit(as_of=then.isoformat()) == auditing.audit(as_of=then)
     assert auditing.audit(as_of=stage.clock.time + timedelta(days=1)).to == stage.clock.time
     assert Decimal(17) < (auditing.audit().total or 0) - (auditing.audit(as_of=then).total or 0) < Decimal("18.1")
