@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from registry.application.focus import Focus, Row, month_of, serving_rows, training_row
+from registry.application.garbage import collector_paused
 from registry.application.ports import Billed, BilledDay, Clock, DeploymentQuery, EventLog, Trained
 from registry.application.reading import AsOf, Reading, deployment_view, parse_as_of
 from registry.application.views import (
@@ -49,6 +50,7 @@ class Auditing:
         self._clock = clock
         self._reading = reading
 
+    @collector_paused()
     def audit(
         self, *, from_: datetime | None = None, to: datetime | None = None, by: str | None = None, as_of: AsOf = None
     ) -> AuditView:
@@ -87,6 +89,7 @@ class Auditing:
             groups=tuple(self._groups(by, entries, training, start, stop, at)) if by else (),
         )
 
+    @collector_paused()
     def focus(self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None) -> Focus:
         """What `audit` shows, in the rows of FOCUS, month by month. Raises BadInputError."""
         view = self.audit(from_=from_, to=to, as_of=as_of)

@@ -52,8 +52,9 @@ class Charge:
 
 def billed_since(deployment: DeploymentState) -> datetime | None:
     """Since when it may be billed; None for one that never was."""
-    times = [one for one in (deployment.maybe_billed_from, deployment.billed_from) if one is not None]
-    return min(times, default=None)
+    if deployment.maybe_billed_from is None or deployment.billed_from is None:
+        return deployment.maybe_billed_from or deployment.billed_from
+    return min(deployment.maybe_billed_from, deployment.billed_from)
 
 
 def billed_until(deployment: DeploymentState) -> datetime | None:
@@ -101,6 +102,8 @@ def charges(deployment: DeploymentState, *, from_: datetime, to: datetime) -> li
 
 def rate_at(deployment: DeploymentState, time: datetime) -> Decimal | None:
     """What an hour of it costs at a moment; None where the price is unknown."""
+    if not deployment.rates:
+        return deployment.hourly
     return next((rate for since, rate in reversed(_rates(deployment)) if since is None or since <= time), None)
 
 

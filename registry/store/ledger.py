@@ -18,7 +18,7 @@ from typing import Any, cast
 from registry.application.ports import Billed, BilledDay, Trained
 from registry.application.views import iso
 from registry.domain.events import UnitPrice
-from registry.domain.ledger import DIVISOR, RATE_PLACES, Charge, micro
+from registry.domain.ledger import DIVISOR, RATE_PLACES, Charge, billed_until, micro
 from registry.domain.states import DeploymentState
 from registry.store.database import Database, Rows
 from registry.store.projection import document, from_document
@@ -116,14 +116,13 @@ class Ledger:
 
     def billed(self, folds: Sequence[DeploymentState] | None, *, from_: datetime, to: datetime) -> Sequence[Billed]:
         """`folds`: deployments as they were; None: as they are."""
-        rows = self._ask(_billed, folds, from_, to)
-        return [
-            Billed(
-                deployment=cast("DeploymentState", from_document("deployment", doc)),
-                charges=tuple(_charge(row) for row in group),
-            )
-            for (_, doc), group in groupby(rows, itemgetter(0, 1))
-        ]
+        given = {one.id: one for one in folds or ()}
+        found: list[Billed] = []
+        for id_, group in groupby(self._ask(_billed, folds, from_, to), itemgetter(0)):
+            rows = list(group)
+            state = given.get(id_) or cast("DeploymentState", from_document("deployment", rows[0][1]))
+            found.append(Billed(deployment=state, charges=tuple([_charge(row) for row in rows])))
+        return found
 
     def by_day(self, folds: Sequence[DeploymentState] | None, *, from_: datetime, to: datetime) -> Sequence[BilledDay]:
         rows = self._ask(_by_day, folds, from_, to)
@@ -138,7 +137,8 @@ class Ledger:
         window: dict[str, object] = {"from": _micros(from_), "to": _micros(to)}
         if folds is None:
             return self._query(sql(_ROWS), {**window, "after": iso(from_)})
-        return self._query(sql(_GIVEN), {**window, "docs": [document(one) for one in folds]})
+        docs = [document(one) for one in folds if (until := billed_until(one)) is None or until > from_]
+        return self._query(sql(_GIVEN), {**window, "docs": docs})
 
     def _query(self, sql: str, named: dict[str, object]) -> Rows:
         return self._database.asked(lambda cursor: cursor.execute(sql, named).fetchall())

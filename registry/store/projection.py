@@ -164,8 +164,12 @@ def document(state: State) -> str:
     return canonical_text(told_fields_of(state))
 
 
+_parse = json.JSONDecoder().raw_decode
+"""Without the white space that `json.loads` looks for around a text, which is a fifth of its time."""
+
+
 def from_document(kind: str, text: str) -> State:
-    return cast("State", decoder(READ_MODELS[kind].state)(json.loads(text)))
+    return cast("State", decoder(READ_MODELS[kind].state)(_parse(text)[0]))
 
 
 def copy_of(state: S) -> S:

@@ -33,7 +33,8 @@ def time_text(time: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def naive_utc(time: datetime) -> datetime:
