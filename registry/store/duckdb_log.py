@@ -314,6 +314,7 @@ class DuckDBLog:
             return
         self._closed = True
         atexit.unregister(self.close)
+        self._past.forget()
         segment = self._writer.stop()
         self._applier.stop()
         try:

@@ -52,7 +52,7 @@ class _Current:
 
 
 def fold(cursor: Cursor, *, until: int, prefix: str = "") -> dict[str, State]:
-    """The states at a position of all streams whose names begin so; all of them in memory, about 1 KB for each.
+    """The states at a position of all streams whose names begin so; all of them in memory, about 3 KB for each.
 
     Raises CorruptLogError where an event cannot be read.
     """

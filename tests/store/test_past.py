@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from operator import attrgetter
@@ -175,6 +176,16 @@ def test_older_folds_are_forgotten_when_there_are_too_many_and_the_last_one_neve
     small.versions(VersionQuery(), 14)
     small.versions(VersionQuery(), 14)
     assert database.asks == 5
+
+
+def test_what_was_folded_is_given_back_a_while_after_the_last_question(database: CountedDatabase) -> None:
+    past = Past(database, Reads(database), kept_s=0.01)
+    deadline = time.monotonic() + 30
+    while database.asks < 2 and time.monotonic() < deadline:
+        past.versions(VersionQuery(), 14)
+        time.sleep(0.02)
+    assert database.asks >= 2
+    past.forget()
 
 
 def test_an_event_that_cannot_be_read_is_named_by_its_position(database: CountedDatabase) -> None:
