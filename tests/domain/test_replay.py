@@ -178,12 +178,14 @@ def test_a_version_goes_with_its_standby() -> None:
 
 def test_a_later_activation_calls_off_one_that_is_on_its_way() -> None:
     history = (trained(1, 0), trained(2, 0), asked("activate", 1, 1), asked("activate", 2, 1.01))
-    retired = told(*history, asked("retire", 2, 2), asked("activate", 1, 3))
-    assert [one for one in acts(retired) if one[0] == "activate"] == [
+    assert acts(told(*history, asked("retire", 2, 2), asked("activate", 1, 3))) == [
+        ("deploy", "bot@1"),
         ("activate", "bot@1"),
+        ("deploy", "bot@2"),
         ("activate", "bot@2"),
+        ("delete deployment", "bot@2"),
         ("activate", "bot@1"),
-    ]
+    ], "the first one was never active, and so it was not superseded"
 
 
 def test_a_replay_that_does_not_come_to_rest_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,8 @@ def test_an_activation_that_is_called_off_during_its_probe_does_not_move_the_poi
     stage.settle()
     stage.activate(first)
     meanwhile(stage, "chat", lambda: stage.activate(second, BEN))
+    told = stage.registry.reconciler.run()
+    assert "failed" not in {one.outcome for one in told}
     stage.settle()
     assert stage.active_ref() == "bot@2"
     assert "version-activated" not in stage.types(str(first))
@@ -83,6 +85,8 @@ def test_an_artifact_is_not_deleted_of_a_version_that_was_activated_again(stage:
     stage.let_pass(minutes=11)
     stage.policy(keep_artifacts=0)
     meanwhile(stage, "get", lambda: stage.tenure().activate("bot@1"))
+    told = stage.registry.reconciler.run()
+    assert "failed" not in {one.outcome for one in told}
     stage.settle()
     assert stage.active_ref() == "bot@1"
     assert "deletion-requested" not in stage.types("bot@1")
