@@ -137,6 +137,10 @@ def lists(home: Path) -> None:
         show(name, statistics.median(times) * 1e3, "ms", "<= 10")
         times = [seconds(lambda: log.model("model-1")) for _ in range(200)]
         show("the active version of a model", statistics.median(times) * 1e3, "ms", "<= 0.5")
+        then = log.head() - STORED_VERSIONS // 10
+        show("that page as of an earlier position", seconds(lambda: log.versions(query, at=then)), "s", "<= 3")
+        times = [seconds(lambda: log.versions(query, at=then)) for _ in range(10)]
+        show("that page as of a position that was just asked about", statistics.median(times) * 1e3, "ms", "<= 200")
 
     with_log(home, fill)
     with_log(home, ask)
