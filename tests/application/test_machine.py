@@ -37,7 +37,7 @@ PICKS = st.integers(0, 7)
 KEYS = st.sampled_from([None, None, None, "k1", "k2", "k3"])
 AGAINST = st.sampled_from([None, None, 0, -1, 1])
 """If-Match: none, the version that a stream has, the one before, the one after."""
-PASSES = st.sampled_from([0, 0, 1, 4])
+PASSES = st.sampled_from([4, 0, 0, 1])
 """How much is worked on what was commanded before the next thing happens."""
 MOVES = st.sampled_from(["activate", "activate", "deploy", "retire", "cancel", "retry", "approve", "delete"])
 ORDERS: tuple[VersionOrder, ...] = ("newest", "oldest", "valid_loss", "train_loss")
@@ -154,7 +154,7 @@ class Commanded(RuleBasedStateMachine):
 
     # Commands
 
-    @initialize(connection=CONNECTIONS, activate=st.booleans(), versions=st.integers(0, 2))
+    @initialize(connection=CONNECTIONS, activate=st.sampled_from([True, False]), versions=st.sampled_from([2, 1, 0]))
     def begin(self, connection: str, activate: bool, versions: int) -> None:
         for _ in range(versions):
             self.fine_tune(BOT, connection, activate, ANA, None, 1)
@@ -358,7 +358,7 @@ def states(stage: Stage, at: int | None) -> list[object]:
 
 TestCommanded = Commanded.TestCase
 TestCommanded.settings = settings(
-    max_examples=HISTORIES or 26,
+    max_examples=HISTORIES or 18,
     stateful_step_count=25,
     derandomize=not HISTORIES,
     deadline=None,
