@@ -15,9 +15,12 @@ PATIENCE_MS = 20_000
 """What a loaded machine may take for what takes milliseconds."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window. Skips where there is none."""
+    """Debian's Chromium, without a window. Skips where there is none.
+
+    One for each module: as long as it is there, Playwright's event loop runs in this thread, and no other one can.
+    """
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH; `make chromium` installs Debian's")
