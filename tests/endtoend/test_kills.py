@@ -20,7 +20,7 @@ def test_a_killed_registry_goes_on_where_it_stood_and_nothing_is_trained_or_depl
     train, validation = str(shell.home / "train.jsonl"), str(shell.home / "validation.jsonl")
     shell.run(
         *("fine-tune", "bot", "--connection", "local", "--base-model", "tiny", "--train", train),
-        *("--validation", validation, "--set", "max_steps=60", "--activate"),
+        *("--validation", validation, "--set", "max_steps=120", "--activate"),
     )
     kills = 0
     for attempt in count():
@@ -29,11 +29,10 @@ def test_a_killed_registry_goes_on_where_it_stood_and_nothing_is_trained_or_depl
             break
         assert attempt < 120, f"bot@1 is still {state}"
         assert state != "failed", shell.json("show", "bot@1")["error"]
-        kills += shell.killed("activate", "bot@1", "--wait", after_s=PAUSES_S[attempt % len(PAUSES_S)]) or shell.killed(
-            "reconcile", after_s=PAUSES_S[attempt % len(PAUSES_S)]
-        )
+        # Whoever follows a history runs the scheduler beside it, for as long as they live.
+        kills += shell.killed("history", "bot", "--follow", after_s=PAUSES_S[attempt % len(PAUSES_S)])
 
-    assert kills >= KILLS_MIN
+    assert kills >= KILLS_MIN, kills
     shell.run("log", "verify")
     types = [event["type"] for event in shell.json("history", "bot")]
     assert types.count("training-submitted") == 1

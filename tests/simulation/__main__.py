@@ -7,12 +7,13 @@ another, and fails if one is not noticed; `--bug NAME` plants one and tells how 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -27,8 +28,7 @@ SEEDS_FOR_A_BUG = 1_000
 
 def play(seed: int, bug: str | None = None) -> tuple[float, int, str | None]:
     """(virtual hours, kills, the story if something is broken)"""
-    logging.getLogger("tenure").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder, planted(bug):
+    with tempfile.TemporaryDirectory() as folder, planted(bug), quiet():
         drama = Drama(seed, Path(folder), forgets=bug == FORGETS)
         try:
             outcome = drama.play()
@@ -37,6 +37,18 @@ def play(seed: int, bug: str | None = None) -> tuple[float, int, str | None]:
         except Exception as error:  # noqa: BLE001 -- a fault of the registry that nobody expected
             return 0.0, 0, told(seed, drama, error)
         return outcome.hours, outcome.kills, None
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """What the reconciler logs, the story tells."""
+    logger = logging.getLogger("tenure")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def told(seed: int, drama: Drama, error: BaseException) -> str:

@@ -122,6 +122,7 @@ def test_a_job_is_paused_and_resumed_where_its_provider_can(page: Page, site: Si
     page.goto("/models/calm-bot/1/training")
     page.get_by_role("link", name="Ask the provider").click()
     expect(page.get_by_text("The provider kept none.")).to_be_visible()
+    site.end()
 
 
 @pytest.mark.parametrize(
