@@ -15,6 +15,7 @@ from registry.api.events import Events
 from registry.api.health import Health
 from registry.api.jobs import Jobs
 from registry.api.models import Models
+from registry.api.moves import Moves
 from registry.api.operations import Operations
 from registry.api.schemas import components
 from registry.api.session import Session
@@ -32,6 +33,7 @@ def routes(services: Services) -> APIRouter:
     for part in (
         Models(services, once),
         Versions(services, once, uploads),
+        Moves(services, once),
         Jobs(services, once),
         Deployments(services, once),
         Connections(services, once),

@@ -15,7 +15,7 @@ from registry.api.schemas import ref
 from registry.application.ports import EventLog, Idempotency
 from registry.application.views import View, to_json
 from registry.domain.errors import BadInputError, ConflictError, IdempotencyConflictError, TenureError
-from registry.domain.ids import NAME_PATTERN
+from registry.domain.ids import NAME_PATTERN, VersionRef
 from registry.transport.problems import PROBLEM
 from registry.transport.services import principal_of
 
@@ -54,6 +54,8 @@ IfMatch = Annotated[
     ),
 ]
 
+VERSION = "/models/{model}/versions/{number}"
+
 T = TypeVar("T")
 
 
@@ -90,6 +92,10 @@ def answer(view: View, status: int = 200, *, location: str | None = None) -> JSO
     if location is not None:
         headers["Location"] = location
     return JSONResponse(view.as_json(), status_code=status, headers=headers)
+
+
+def url_of(ref: VersionRef) -> str:
+    return f"/api/v1/models/{ref.model}/versions/{ref.number}"
 
 
 def listing(items: Sequence[View], next: str | None = None) -> JSONResponse:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from registry.api.answers import Key, ModelName, Number, Once, answer, documented, listing
+from registry.api.answers import VERSION, Key, ModelName, Number, Once, answer, documented, listing
 from registry.api.bodies import Because
 from registry.api.schemas import page
 from registry.application.jobs import Steering
 from registry.domain.ids import VersionRef
 from registry.transport.services import Services, check, who
-
-_VERSION = "/models/{model}/versions/{number}"
 
 
 class Jobs:
@@ -23,9 +21,9 @@ class Jobs:
     def add_to(self, router: APIRouter) -> None:
         add = router.add_api_route
         steered = documented(200, "Version", etag=True)
-        add(f"{_VERSION}/pause", self.pause, methods=["POST"], responses=steered)
-        add(f"{_VERSION}/resume", self.resume, methods=["POST"], responses=steered)
-        add(f"{_VERSION}/checkpoints", self.checkpoints, methods=["GET"], responses=documented(200, page("Checkpoint")))
+        add(f"{VERSION}/pause", self.pause, methods=["POST"], responses=steered)
+        add(f"{VERSION}/resume", self.resume, methods=["POST"], responses=steered)
+        add(f"{VERSION}/checkpoints", self.checkpoints, methods=["GET"], responses=documented(200, page("Checkpoint")))
 
     def pause(
         self, request: Request, model: ModelName, number: Number, body: Because | None = None, key: Key = None

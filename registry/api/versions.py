@@ -1,8 +1,7 @@
-"""Versions: fine-tune and import, move, look at what happened."""
+"""Versions: fine-tune and import, look at what happened."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from registry.api.answers import (
+    VERSION,
     AsOf,
     Cursor,
-    IfMatch,
     Key,
     Limit,
     ModelName,
@@ -21,24 +20,20 @@ from registry.api.answers import (
     answer,
     as_problem,
     documented,
-    expected,
     listing,
     page_of,
+    url_of,
 )
-from registry.api.bodies import Attachment, Because, NewVersion
+from registry.api.bodies import NewVersion
 from registry.api.schemas import page
-from registry.application.access import Action
 from registry.application.commands import FineTune
 from registry.application.ports import DataSource, VersionQuery
-from registry.application.views import EstimateView, EventView, VersionView
+from registry.application.views import EstimateView, EventView
 from registry.domain.errors import BadInputError, TenureError
-from registry.domain.ids import VersionRef, version_stream
-from registry.domain.versions import Who
+from registry.domain.ids import VersionRef
 from registry.transport.services import Services, check, who
 from registry.transport.uploads import Uploads
 
-_VERSION = "/models/{model}/versions/{number}"
-MOVES: Mapping[str, Action] = {"retire": "develop", "cancel": "develop", "retry": "develop", "approve": "approve"}
 DIGITS_MAX = 15
 After = Annotated[int, Query(description="Only what came after this position", ge=0, le=2**53)]
 States = Annotated[list[str] | None, Query(description="Only those in one of these states; repeat it", max_length=20)]
@@ -57,18 +52,10 @@ class Versions:
         made = {**documented((201, 202), "Version", etag=True), 200: documented(200, "Estimate")[200]}
         add("/models/{model}/versions", self.list, methods=["GET"], responses=documented(200, page("Version")))
         add("/models/{model}/versions", self.begin, methods=["POST"], status_code=202, responses=made)
-        add(_VERSION, self.show, methods=["GET"], responses=documented(200, "Version", etag=True))
-        moved = documented((200, 202), "Version", etag=True)
-        add(_VERSION, self.delete, methods=["DELETE"], responses=moved)
-        for move in MOVES:
-            path = f"{_VERSION}/{move}"
-            add(path, getattr(self, move), methods=["POST"], responses=moved)
-        placed = documented((200, 202), "Deployment", etag=True)
-        add(f"{_VERSION}/deploy", self.deploy, methods=["POST"], status_code=202, responses=placed)
-        add(f"{_VERSION}/attach", self.attach, methods=["POST"], responses=placed)
-        add(f"{_VERSION}/events", self.events, methods=["GET"], responses=documented(200, page("Event")))
-        add(f"{_VERSION}/metrics", self.metrics, methods=["GET"], responses=documented(200, page("Metric")))
-        add(f"{_VERSION}/deployments", self.deployments, methods=["GET"], responses=documented(200, page("Deployment")))
+        add(VERSION, self.show, methods=["GET"], responses=documented(200, "Version", etag=True))
+        add(f"{VERSION}/events", self.events, methods=["GET"], responses=documented(200, page("Event")))
+        add(f"{VERSION}/metrics", self.metrics, methods=["GET"], responses=documented(200, page("Metric")))
+        add(f"{VERSION}/deployments", self.deployments, methods=["GET"], responses=documented(200, page("Deployment")))
         add("/models/{model}/events", self.model_events, methods=["GET"], responses=documented(200, page("Event")))
 
     # Looking
@@ -174,7 +161,7 @@ class Versions:
         ref = self._commands.import_version(
             model, body.connection, body.artifact.id, body.base_model, who(request, body.reason), key
         )
-        return answer(self._reading.version(ref), 201, location=_url(ref))
+        return answer(self._reading.version(ref), 201, location=url_of(ref))
 
     def _fine_tune(self, request: Request, model: str, body: NewVersion, key: str | None) -> Response:
         command = self._command(model, body)
@@ -182,25 +169,13 @@ class Versions:
             ref = self._commands.fine_tune(command, who(request, body.reason), key)
         except TenureError as error:
             raise as_problem(error, f"{self._uploads.folder}/", "") from error.__cause__
-        return answer(self._reading.version(ref), 202, location=_url(ref))
+        return answer(self._reading.version(ref), 202, location=url_of(ref))
 
     def _estimate(self, model: str, body: NewVersion) -> EstimateView:
         try:
-            checked, estimate = self._commands.estimate(self._command(model, body))
+            return EstimateView.of(*self._commands.estimate(self._command(model, body)))
         except TenureError as error:
             raise as_problem(error, f"{self._uploads.folder}/", "") from error.__cause__
-        validation = checked.validation
-        return EstimateView(
-            train={"rows": checked.train.rows, "tokens": checked.train.tokens, "sha256": checked.train.sha256},
-            validation={"rows": validation.rows, "tokens": validation.tokens} if validation else None,
-            tokens=estimate.tokens,
-            steps=estimate.steps,
-            duration_s=estimate.duration_s,
-            cost=estimate.cost,
-            currency=estimate.currency,
-            notes=estimate.notes,
-            warnings=checked.warnings,
-        )
 
     def _command(self, model: str, body: NewVersion) -> FineTune:
         if body.train is None or body.base_model is None:
@@ -227,136 +202,6 @@ class Versions:
     def _path(self, id: str | None, field: str) -> Path | None:
         return None if id is None else self._uploads.path(id, field)
 
-    # Moving
-
-    def retire(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Because | None = None,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Take the active version out of service, without a successor."""
-        return self._move("retire", request, VersionRef(model, number), body, key, if_match)
-
-    def cancel(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Because | None = None,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Stop the training of a version."""
-        return self._move("cancel", request, VersionRef(model, number), body, key, if_match)
-
-    def retry(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Because | None = None,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Train a failed or cancelled version again, as another attempt."""
-        return self._move("retry", request, VersionRef(model, number), body, key, if_match)
-
-    def approve(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Because | None = None,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Give your word for a version whose model's policy asks for approvals."""
-        return self._move("approve", request, VersionRef(model, number), body, key, if_match)
-
-    def delete(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        key: Key = None,
-        if_match: IfMatch = None,
-        reason: Annotated[str | None, Query(max_length=4000)] = None,
-    ) -> Response:
-        """Delete a version's artifact for good, after its deployments; its history stays. 202: watch it."""
-        return self._move("delete", request, VersionRef(model, number), Because(reason=reason), key, if_match)
-
-    def _move(
-        self, move: str, request: Request, ref: VersionRef, body: Because | None, key: str | None, if_match: str | None
-    ) -> Response:
-        check(request, MOVES.get(move, "develop"), ref.model)
-        reason = body.reason if body else None
-        match = expected(if_match, version_stream(ref))
-
-        def act(inner: str | None) -> Response:
-            by = who(request, reason)
-            self._commanded(move, ref, by, inner, match)
-            view = self._reading.version(ref)
-            return answer(view, 202 if _under_way(move, view) else 200, location=_url(ref))
-
-        return self._once(request, key, [reason, match], act)
-
-    def _commanded(self, move: str, ref: VersionRef, by: Who, key: str | None, match: Mapping[str, int]) -> None:
-        commands = self._commands
-        act = {
-            "retire": commands.retire,
-            "cancel": commands.cancel,
-            "retry": commands.retry,
-            "approve": commands.approve,
-            "delete": commands.delete,
-        }[move]
-        act(ref, by, key, match)
-
-    def deploy(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Because | None = None,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Deploy a version without making it active: a warm standby, which may be billed. 202: watch it."""
-        check(request, "develop", model)
-        ref = VersionRef(model, number)
-        reason = body.reason if body else None
-        match = expected(if_match, version_stream(ref))
-
-        def act(inner: str | None) -> Response:
-            view = self._reading.deployment(self._commands.deploy(ref, who(request, reason), inner, match))
-            status = 200 if view.state == "serving" else 202
-            return answer(view, status, location=f"/api/v1/deployments/{view.id}")
-
-        return self._once(request, key, [reason, match], act)
-
-    def attach(
-        self,
-        request: Request,
-        model: ModelName,
-        number: Number,
-        body: Attachment,
-        key: Key = None,
-        if_match: IfMatch = None,
-    ) -> Response:
-        """Take over a deployment that exists already, after checking that it serves this version."""
-        check(request, "develop", model)
-        ref = VersionRef(model, number)
-        match = expected(if_match, version_stream(ref))
-
-        def act(inner: str | None) -> Response:
-            attached = self._commands.attach(ref, body.deployment, who(request, body.reason), inner, match)
-            return answer(self._reading.deployment(attached), location=f"/api/v1/deployments/{attached}")
-
-        return self._once(request, key, [body.model_dump(), match], act)
-
 
 def position(cursor: str | None) -> int:
     """A page of events goes on after a position. Raises BadInputError."""
@@ -365,17 +210,3 @@ def position(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= DIGITS_MAX):
         raise BadInputError(f"cursor {cursor!r} is not one of this list's", field="cursor")
     return int(cursor)
-
-
-def _under_way(move: str, view: VersionView) -> bool:
-    match move:
-        case "retry":
-            return True
-        case "delete":
-            return view.state != "deleted"
-        case _:
-            return False
-
-
-def _url(ref: VersionRef) -> str:
-    return f"/api/v1/models/{ref.model}/versions/{ref.number}"

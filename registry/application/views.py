@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import cast
 
-from providers.ports import DeploymentReport
+from providers.ports import DeploymentReport, Estimate
+from registry.application.ports import CheckedData
 from registry.domain.events import Event, Json
 from registry.domain.states import ConnectionState
 
@@ -275,6 +276,21 @@ class EstimateView(View):
     currency: str | None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, checked: CheckedData, estimate: Estimate) -> EstimateView:
+        train, validation = checked.train, checked.validation
+        return cls(
+            train={"rows": train.rows, "tokens": train.tokens, "sha256": train.sha256},
+            validation={"rows": validation.rows, "tokens": validation.tokens} if validation else None,
+            tokens=estimate.tokens,
+            steps=estimate.steps,
+            duration_s=estimate.duration_s,
+            cost=estimate.cost,
+            currency=estimate.currency,
+            notes=estimate.notes,
+            warnings=checked.warnings,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
