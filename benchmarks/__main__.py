@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-BENCHMARKS = ("command_line", "store", "audit", "polling", "datasets", "training", "planning", "gateway", "rest")
+BENCHMARKS = ("command_line", "store", "audit", "polling", "datasets", "training", "planning", "gateway", "rest", "web")
 
 
 def main() -> int:
