@@ -44,6 +44,8 @@ class _Health:
     unanswered: int = 0
     refused: str | None = None
     """What the credential was refused for: READ, or only CREATE, which reading does not tell."""
+    clear: bool = False
+    """The log is known to tell of no failure that is not over."""
 
 
 class Connections:
@@ -94,6 +96,7 @@ class Connections:
 
     def _tell_failure(self, name: str, error: str) -> None:
         """Told once, until it answers again."""
+        self._health[name].clear = False
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             state = unit.connection(name)
@@ -104,8 +107,12 @@ class Connections:
         self._door.run(Command(name="connection-failed", body={"name": name}, who=SCHEDULER), decide)
 
     def _tell_recovery(self, name: str) -> None:
+        health = self._health[name]
+        if health.clear:
+            return
         known = self._log.connection(name)
         if known is None or known.error is None:
+            health.clear = known is not None
             return
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:

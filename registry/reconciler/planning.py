@@ -52,6 +52,8 @@ class Planning:
         self._connections: dict[str, ConnectionState] = {}
         self._groups: dict[str, _Group] = {}
         self._planned: list[Step] | None = None
+        self._swept: dict[str, list[Step]] = {}
+        """A sweep's steps of each connection that has been opened since it was declared or changed."""
         self.settings = SchedulerSettings.of({})
         self.replanned = 0
         """Models whose steps were worked out anew, ever; benchmarks and tests read it."""
@@ -97,6 +99,7 @@ class Planning:
         motion = self._log.motion()
         self._registry = self._log.registry()
         self._connections = {one.name: one for one in self._log.connections() if not one.removed}
+        self._swept = {}
         self._groups = {}
         self._set_registry()
         for model in motion.models:
@@ -149,6 +152,7 @@ class Planning:
             group.policy = group.steps = None
 
     def _set_connection(self, connection: ConnectionState) -> None:
+        self._swept.pop(connection.name, None)
         if connection.removed:
             self._connections.pop(connection.name, None)
         else:
@@ -226,11 +230,19 @@ class Planning:
 
     def _sweeps(self) -> Iterable[Step]:
         for name in self._connections:
-            alone = self._needs_no_deployment(name)
-            if alone is False:
-                yield Step(action=Action.SWEEP, connection=name, why="what the provider has, against the log")
-            if alone is not None:
-                yield Step(action=Action.READ_RETIREMENTS, connection=name, why="when base models are taken away")
+            steps = self._swept.get(name)
+            if steps is None:
+                steps = self._sweep_of(name)
+            yield from steps
+
+    def _sweep_of(self, name: str) -> list[Step]:
+        alone = self._needs_no_deployment(name)
+        if alone is None:
+            return []
+        read = Step(action=Action.READ_RETIREMENTS, connection=name, why="when base models are taken away")
+        sweep = Step(action=Action.SWEEP, connection=name, why="what the provider has, against the log")
+        steps = self._swept[name] = [read] if alone else [sweep, read]
+        return steps
 
     def _needs_no_deployment(self, name: str) -> bool | None:
         """None where the connection cannot be opened."""

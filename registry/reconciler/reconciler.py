@@ -165,8 +165,10 @@ class Reconciler:
 
         for _ in range(ROUNDS_MAX):
             now = self._clock()
-            steps = self._steps(sweep=sweep)
-            due = {one.connection: None for one in steps if self._left(one, looked, now, paced=paced)}
+            due: dict[str, None] = {}
+            for step in self._steps(sweep=sweep):
+                if step.connection not in due and self._left(step, looked, now, paced=paced):
+                    due[step.connection] = None
             outcomes = self._lanes.run(list(due), lane, wait=not paced)
             told += outcomes
             if not any(one.outcome == "done" for one in outcomes):
@@ -209,8 +211,8 @@ class Reconciler:
     def _look_of(self, step: Step) -> str | None:
         """The name of the look that serves it together with others; None for a step that is done by itself."""
         if step.action == Action.STOP_JOB:
-            return Action.POLL_JOB.value if step.version is not None and step.version.job_id is not None else None
-        return step.action.value if step.action in self._looking else None
+            return Action.POLL_JOB if step.version is not None and step.version.job_id is not None else None
+        return step.action if step.action in self._looking else None
 
     def next_due(self, *, sweep: bool = False) -> datetime:
         """When the next step may be done: a look, a retry, the end of a grace; an hour from now when nothing waits.
@@ -219,7 +221,7 @@ class Reconciler:
         """
         now = self._clock()
         times = [
-            self._ready_at(step, paced=True) or now
+            max(self._waits(step, now, paced=True), default=now)
             for step in self._steps(sweep=sweep)
             if not self._lanes.busy(step.connection)
         ]
@@ -233,19 +235,21 @@ class Reconciler:
         return (step.subject, step.action) not in looked and self._due(step, now, paced=paced)
 
     def _due(self, step: Step, now: datetime, *, paced: bool) -> bool:
-        ready_at = self._ready_at(step, paced=paced)
-        return ready_at is None or now >= ready_at
+        return all(now >= time for time in self._waits(step, now, paced=paced))
 
-    def _ready_at(self, step: Step, *, paced: bool) -> datetime | None:
+    def _waits(self, step: Step, now: datetime, *, paced: bool) -> Iterator[datetime]:
+        """Everything that it has to wait for, asked only as far as the answer is taken."""
+        if step.due_at is not None:
+            yield step.due_at
+        if held := self._backoff.wait_until(*_key(step), looks=paced):
+            yield held
         look = self._look_of(step)
-        waits = (
-            step.due_at,
-            self._backoff.wait_until(*_key(step), looks=paced),
-            self._backoff.wait_until(step.connection, look, looks=paced) if look is not None else None,
-            self._connections.wait_until(step.connection, step.action),
-            self.allowance.wait_until(step.connection, step.action, self._clock()),
-        )
-        return max((time for time in waits if time is not None), default=None)
+        if look is not None and (held := self._backoff.wait_until(step.connection, look, looks=paced)):
+            yield held
+        if held := self._connections.wait_until(step.connection, step.action):
+            yield held
+        if held := self.allowance.wait_until(step.connection, step.action, now):
+            yield held
 
     def _pace(self, step: Step) -> timedelta:
         """How long until the next look: the provider's own pace where it has one, else the scheduler's."""
@@ -327,8 +331,10 @@ class Reconciler:
 
 def _key(step: Step) -> tuple[str, str]:
     """What a retry waits for. A look-up after a create is the same attempt: it keeps the wait that was asked for."""
-    action = {Action.FIND_JOB: Action.SUBMIT, Action.FIND_DEPLOYMENT: Action.CREATE}.get(step.action, step.action)
-    return step.subject, action.value
+    return step.subject, _SAME_ATTEMPT.get(step.action, step.action)
+
+
+_SAME_ATTEMPT = {Action.FIND_JOB: Action.SUBMIT, Action.FIND_DEPLOYMENT: Action.CREATE}
 
 
 def _view(step: Step, outcome: str, detail: str | None = None) -> StepView:

@@ -222,10 +222,14 @@ class MemoryLog:
             return None if state is None else copy_of(state)
 
     def _kind(self, kind: type[S], at: int | None = None) -> list[S]:
+        """The log's own, for reading with the lock held: whoever hands them out copies them."""
+        self._check()
+        states = self._states if at is None else fold_events(self._of(None, at))
+        return [state for state in states.values() if isinstance(state, kind)]
+
+    def _all(self, kind: type[S], at: int | None) -> list[S]:
         with self._lock:
-            self._check()
-            states = self._states if at is None else fold_events(self._of(None, at))
-            return [copy_of(state) for state in states.values() if isinstance(state, kind)]
+            return [copy_of(state) for state in sorted(self._kind(kind, at), key=attrgetter("name"))]
 
     def registry(self, *, at: int | None = None) -> RegistryState:
         return cast("RegistryState | None", self._state(registry_stream(), at)) or RegistryState()
@@ -234,25 +238,28 @@ class MemoryLog:
         return cast("ConnectionState | None", self._state(connection_stream(name), at))
 
     def connections(self, *, at: int | None = None) -> Sequence[ConnectionState]:
-        return sorted(self._kind(ConnectionState, at), key=attrgetter("name"))
+        return self._all(ConnectionState, at)
 
     def model(self, name: str, *, at: int | None = None) -> ModelState | None:
         return cast("ModelState | None", self._state(model_stream(name), at))
 
     def models(self, *, at: int | None = None) -> Sequence[ModelState]:
-        return sorted(self._kind(ModelState, at), key=attrgetter("name"))
+        return self._all(ModelState, at)
 
     def version(self, ref: VersionRef, *, at: int | None = None) -> VersionState | None:
         return cast("VersionState | None", self._state(version_stream(ref), at))
 
     def versions(self, query: VersionQuery, *, at: int | None = None) -> VersionPage:
-        return select_versions(self._kind(VersionState, at), query)
+        with self._lock:
+            page = select_versions(self._kind(VersionState, at), query)
+            return VersionPage(items=tuple(map(copy_of, page.items)), next=page.next)
 
     def deployment(self, id: str, *, at: int | None = None) -> DeploymentState | None:
         return cast("DeploymentState | None", self._state(deployment_stream(id), at))
 
     def deployments(self, query: DeploymentQuery, *, at: int | None = None) -> Sequence[DeploymentState]:
-        return select_deployments(self._kind(DeploymentState, at), query)
+        with self._lock:
+            return list(map(copy_of, select_deployments(self._kind(DeploymentState, at), query)))
 
     def billed(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Billed]:
         return memory_ledger.billed(self.deployments(DeploymentQuery(), at=at), from_=from_, to=to)
@@ -266,7 +273,13 @@ class MemoryLog:
 
     def motion(self) -> Motion:
         with self._lock:
-            return motion_of(self._kind(VersionState), self._kind(DeploymentState), self._kind(ModelState))
+            found = motion_of(self._kind(VersionState), self._kind(DeploymentState), self._kind(ModelState))
+            return Motion(
+                versions=tuple(map(copy_of, found.versions)),
+                deployments=tuple(map(copy_of, found.deployments)),
+                models=tuple(map(copy_of, found.models)),
+                serving=tuple(map(copy_of, found.serving)),
+            )
 
     def version_counts(self) -> Mapping[str, int]:
         with self._lock:

