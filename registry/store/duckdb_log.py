@@ -172,9 +172,14 @@ class DuckDBLog:
         until: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Event]:
-        self._settle()
+        self._check()
         names = streams if stream is None else [stream]
         end = self._live.tip.position if until is None else min(until, self._live.tip.position)
+        if names is None and 0 < after <= end:
+            recent = self._live.recent(after, end)
+            if recent is not None:
+                return iter(recent if limit is None else recent[: max(limit, 0)])
+        self._live.settle()
         return self._reads.events(names, after=after, until=end, limit=limit)
 
     def model_streams(self, model: str) -> Sequence[str]:

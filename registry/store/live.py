@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from registry.application.ports import Idempotency
 from registry.domain.apply import apply
@@ -24,6 +25,8 @@ from registry.store.projection import copy_of, empty_state
 from registry.store.statements import stored_states
 
 STATES_MAX = 10_000
+RECENT_MAX = 5_000
+"""Events at the log's end that are read from memory: those who follow the log would wait for the database after each."""
 KEYS_MAX = 65_536
 """Idempotency keys remembered beside the database, so that one recorded while it was asked is not overlooked."""
 HEAD_MISSES_MAX = 32
@@ -64,6 +67,7 @@ class Live:
         self._head_misses = 0
         self._pending: dict[str, deque[Event]] = {}
         self._backlog = 0
+        self._recent: deque[Event] = deque(maxlen=RECENT_MAX)
         self._states: OrderedDict[str, State] = OrderedDict()
         self._keys: OrderedDict[str, _Held] = OrderedDict()
 
@@ -121,6 +125,7 @@ class Live:
                 else:
                     waiting.append(event)
             self._backlog += len(batch.events)
+            self._recent.extend(batch.events)
             for key in batch.keys:
                 self._keys[key.key] = _Held(batch.number, key)
             self.tip = tip
@@ -191,6 +196,7 @@ class Live:
         """After an import: everything is in the database, nothing is pending."""
         with self.lock:
             self._states.clear()
+            self._recent.clear()
             self._heads.clear()
             self._heads_complete = False
             self._head_misses = 0
@@ -237,6 +243,14 @@ class Live:
             finally:
                 self._following -= 1
             return self.tip.position
+
+    def recent(self, after: int, until: int) -> list[Event] | None:
+        """The acknowledged events in (after, until]; None where memory does not reach back so far."""
+        with self.lock:
+            newest = self.tip.position
+            if after < newest - len(self._recent):
+                return None
+            return list(islice(reversed(self._recent), newest - until, newest - after))[::-1]
 
     def key(self, key: str) -> Idempotency | None:
         with self.lock:

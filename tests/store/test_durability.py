@@ -16,7 +16,7 @@ import pytest
 from registry.application.ports import Idempotency, Metric
 from registry.domain.errors import BadInputError, CorruptLogError, UnavailableError
 from registry.domain.ids import VersionRef
-from registry.store import journal, migrations, writer
+from registry.store import journal, live, migrations, writer
 from registry.store.applier import Applier
 from registry.store.database import Database
 from registry.store.duckdb_log import DuckDBLog, open_log
@@ -108,6 +108,28 @@ def test_a_state_is_loaded_before_it_is_applied(home: Path) -> None:
     assert state.stream_version == 2
     assert log.load("version:a@2") is None
     assert log.answered("k") is None
+
+
+@pytest.mark.usefixtures("idle_applier")
+def test_those_who_follow_the_log_do_not_wait_for_the_database(home: Path) -> None:
+    log = opened(home)
+    add(log, requested("a", 1), *(status("a", 1, f"s{number}") for number in range(live.RECENT_MAX)))
+    head = log.head()
+    assert [event.position for event in log.read(after=head - 3)] == [head - 2, head - 1, head]
+    assert [event.position for event in log.read(after=head - 9, until=head - 5, limit=2)] == [head - 8, head - 7]
+    assert list(log.read(after=head)) == []
+    assert len(list(log.read(after=1))) == live.RECENT_MAX
+
+
+def test_memory_and_database_tell_the_same_of_the_newest_events(home: Path) -> None:
+    log = opened(home)
+    fill(log)
+    head = log.head()
+    bounds = list(itertools.combinations(range(1, head + 1), 2))
+    from_memory = [list(log.read(after=after, until=until)) for after, until in bounds]
+    log.close()
+    log = opened(home)
+    assert [list(log.read(after=after, until=until)) for after, until in bounds] == from_memory
 
 
 def test_what_was_applied_and_not_checkpointed_is_there(home: Path, tmp_path: Path) -> None:
