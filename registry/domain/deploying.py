@@ -189,11 +189,19 @@ def deletion_accepted(deployment: DeploymentState, who: Who) -> list[NewEvent]:
     return [_says(deployment, ev.DeploymentDeletionAccepted(), who)]
 
 
-def deleted(deployment: DeploymentState, *, billed_to: datetime | None, reads: int, who: Who) -> list[NewEvent]:
+def deleted(
+    deployment: DeploymentState,
+    *,
+    billed_to: datetime | None,
+    reads: int,
+    who: Who,
+    last_seen_at: datetime | None = None,
+) -> list[NewEvent]:
     if deployment.state == "deleted":
         return []
     _check(deployment, "confirm")
-    return [_says(deployment, ev.DeploymentDeleted(billed_to=billed_to, reads=reads), who)]
+    payload = ev.DeploymentDeleted(billed_to=billed_to, reads=reads, last_seen_at=last_seen_at)
+    return [_says(deployment, payload, who)]
 
 
 def _says(deployment: DeploymentState, payload: ev.DeploymentEvent, who: Who) -> NewEvent:

@@ -173,8 +173,18 @@ def _spans(deployment: DeploymentState, end: datetime) -> list[Interval]:
     if unsure is not None:
         spans.append(Interval(from_=unsure, to=min(sure or end, end), known=False))
     if sure is not None:
-        spans.append(Interval(from_=sure, to=end, known=True))
+        spans += _in_doubt(deployment, sure, end)
     return spans
+
+
+def _in_doubt(deployment: DeploymentState, from_: datetime, end: datetime) -> Iterable[Interval]:
+    """What is billed for sure, but for the times in which nobody knows."""
+    for doubt in deployment.doubts:
+        yield Interval(from_=from_, to=min(doubt.from_, end), known=True)
+        from_ = max(from_, doubt.from_)
+        yield Interval(from_=from_, to=min(doubt.to, end), known=False)
+        from_ = max(from_, doubt.to)
+    yield Interval(from_=from_, to=end, known=True)
 
 
 def _rated(span: Interval, deployment: DeploymentState) -> list[Interval]:

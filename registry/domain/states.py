@@ -22,6 +22,8 @@ class RegistryState:
     prices: tuple[Json, ...] = ()
     policy: Json = field(default_factory=dict[str, object])
     """What every model inherits; only what was set."""
+    oidc: Json = field(default_factory=dict[str, object])
+    """Where people sign in; empty where they do so with tokens alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,12 @@ class VersionState:
     """Of the command that `cause_id` began with."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    from_: datetime
+    to: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class DeploymentState:
     id: str
@@ -166,6 +174,8 @@ class DeploymentState:
     billed_to: datetime | None = None
     committed_until: datetime | None = None
     """It is billed until then, whatever is deleted."""
+    doubts: tuple[Span, ...] = ()
+    """Times since `billed_from` in which nobody knows whether it was there, in order and apart."""
     serving_at: datetime | None = None
     deletion_requested_at: datetime | None = None
     deletion_accepted: bool = False

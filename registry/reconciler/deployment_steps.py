@@ -201,9 +201,10 @@ class DeploymentSteps:
             return Waiting("not shown")
         who = _provider_who(deployment)
         there = report is not None
+        seen_at = None if there else self._misses.last_seen(deployment)
         self._append(
             deployment.id,
-            lambda now, version: deploying.lost(now, version, last_seen_at=None, exists=there, who=who),
+            lambda now, version: deploying.lost(now, version, last_seen_at=seen_at, exists=there, who=who),
         )
         return f"the provider says {report.status}" if report is not None else "gone at the provider"
 
@@ -308,10 +309,13 @@ class DeploymentSteps:
         if missed.reads < self._reads(provider):
             return Waiting(f"absent in {missed.reads} reads")
         gone_at = missed.since if billed_since(deployment) is not None else None
+        seen_at = self._misses.last_seen(deployment)
         who = _provider_who(deployment)
         self._append(
             deployment.id,
-            lambda now, _: deploying.deleted(now, billed_to=gone_at, reads=missed.reads, who=who),
+            lambda now, _: deploying.deleted(
+                now, billed_to=gone_at, reads=missed.reads, who=who, last_seen_at=seen_at if gone_at else None
+            ),
         )
         return "gone"
 

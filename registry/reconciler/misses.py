@@ -26,6 +26,8 @@ class Misses:
         self._log = log
         self._door = door
         self._clock = clock
+        self._seen: dict[str, datetime] = {}
+        """When this process last saw each."""
 
     def miss(self, one: DeploymentState, *, needed: int) -> Missed:
         """One more. The last of those that are needed is not told by itself: what follows from it is."""
@@ -36,8 +38,13 @@ class Misses:
         return missed
 
     def shown(self, one: DeploymentState) -> None:
+        self._seen[one.id] = self._clock()
         if one.missed_reads:
             self._tell(one, DeploymentShownAgain(deployment=one.id))
+
+    def last_seen(self, one: DeploymentState) -> datetime | None:
+        """For whoever records that it is gone. As the log has it, where this process never saw it."""
+        return self._seen.pop(one.id, None) or one.serving_at or one.billed_from
 
     def _tell(self, one: DeploymentState, payload: DeploymentNotShown | DeploymentShownAgain) -> None:
         who = Who(actor=f"provider:{one.connection}")

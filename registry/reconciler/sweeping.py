@@ -171,7 +171,8 @@ class Sweeping:
         if not one.orphan or self._misses.miss(one, needed=self._looks.absence).reads < self._looks.absence:
             return False
         who = Who(actor=f"provider:{one.connection}")
-        self._append(one.id, lambda current: deploying.lost(current, None, last_seen_at=None, who=who))
+        seen_at = self._misses.last_seen(one)
+        self._append(one.id, lambda current: deploying.lost(current, None, last_seen_at=seen_at, who=who))
         return True
 
     def _append(self, id: str, decide: Callable[[DeploymentState], list[NewEvent]]) -> None:

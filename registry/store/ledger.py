@@ -36,7 +36,7 @@ _GIVEN = "SELECT doc->>'id' AS id, doc FROM (SELECT unnest($docs::VARCHAR[]) AS 
 
 _FACTS = (
     *("maybe_billed_from", "billed_from", "billed_to", "committed_until"),
-    *("hourly", "state", "requested_at", "currency", "rates"),
+    *("hourly", "state", "requested_at", "currency", "rates", "doubts"),
 )
 """Read in one go: each `->>` would parse the document again."""
 _TIMES = ("unsure", "sure", "ended", "committed")
@@ -59,14 +59,23 @@ def _pieces(source: str) -> str:
     ), d AS MATERIALIZED (
       SELECT id, doc, {", ".join(f"epoch_us(fact[{n}]::TIMESTAMP) AS {name}" for n, name in enumerate(_TIMES, 1))},
         fact[5] AS hourly, fact[6] AS state, fact[7] AS requested_at, coalesce(fact[8], 'USD') AS currency,
-        fact[9]::JSON AS rates
+        fact[9]::JSON AS rates, fact[10]::JSON AS doubts
       FROM read
     ), life AS (
       SELECT *, coalesce(CASE WHEN committed > ended THEN committed ELSE ended END, $to) AS stop
       FROM d WHERE least(unsure, sure) < $to AND (coalesce(state, '') != 'deleted' OR ended IS NOT NULL)
+    ), doubt AS (
+      SELECT id, stop, f, t, greatest(sure, coalesce(lag(t) OVER (PARTITION BY id ORDER BY f), sure)) AS since FROM (
+        SELECT id, sure, stop, epoch_us((one->>'from_')::TIMESTAMP) AS f, epoch_us((one->>'to')::TIMESTAMP) AS t
+        FROM (SELECT id, sure, stop, unnest(doubts::JSON[]) AS one FROM life WHERE doubts IS NOT NULL)
+        WHERE sure IS NOT NULL
+      )
     ), span AS (
       SELECT id, unsure AS f, least(sure, stop) AS t, false AS known FROM life WHERE unsure IS NOT NULL
-      UNION ALL SELECT id, sure, stop, true FROM life WHERE sure IS NOT NULL
+      UNION ALL SELECT id, sure, stop, true FROM life WHERE sure IS NOT NULL AND doubts IS NULL
+      UNION ALL SELECT id, greatest(since, f), least(t, stop), false FROM doubt
+      UNION ALL SELECT id, since, least(f, stop), true FROM doubt
+      UNION ALL SELECT id, greatest(max(since), max(t)), any_value(stop), true FROM doubt GROUP BY id
     ), rate AS (
       SELECT id, NULL::BIGINT AS since, NULL::BIGINT AS until, hourly FROM life WHERE rates IS NULL
       UNION ALL

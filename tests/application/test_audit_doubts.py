@@ -126,3 +126,81 @@ def test_days_and_trainings_are_grouped_in_utc(stage: Stage) -> None:
     assert (group["day"], group["cost"], group["unpriced"]) == ("2026-11-01", 0, 1)
     (again,) = stage.registry.auditing.audit(to=stage.clock.time + timedelta(days=1), by="day").groups
     assert again == group
+
+
+def spans(stage: Stage) -> list[tuple[float, bool]]:
+    """Of the only deployment: how many minutes each of its spans has, and whether it was known to be there."""
+    (entry,) = stage.registry.auditing.audit().deployments
+    return [(round((one.to - one.from_).total_seconds() / 60, 1), one.known) for one in entry.intervals]
+
+
+def standby(stage: Stage) -> str:
+    deployment = stage.registry.commands.deploy(stage.trained(), ANA)
+    stage.settle()
+    return deployment
+
+
+def test_from_when_it_was_last_seen_until_it_was_missed_nobody_knows(stage: Stage) -> None:
+    standby(stage)
+    stage.clock.advance(hours=1)
+    stage.run()
+    stage.cloud().lose(next(iter(stage.cloud().deployments.values())).name)
+    stage.clock.advance(minutes=30)
+    for _ in range(3):
+        stage.run()
+    assert stage.states() == ["lost"]
+    assert spans(stage) == [(60.3, True), (30.0, False)]
+
+
+def test_where_no_process_lived_to_say_when_it_was_last_seen_that_is_when_it_began_to_serve(stage: Stage) -> None:
+    standby(stage)
+    stage.clock.advance(hours=1)
+    stage.run()
+    stage.cloud().lose(next(iter(stage.cloud().deployments.values())).name)
+    stage.restart()
+    for _ in range(3):
+        stage.run()
+    assert spans(stage) == [(0.3, True), (60.0, False)]
+
+
+def test_a_deletion_that_nobody_saw_for_long_leaves_a_doubt_and_a_swift_one_leaves_none(stage: Stage) -> None:
+    swift = standby(stage)
+    stage.run()
+    stage.registry.commands.undeploy(swift, ANA)
+    stage.settle()
+    assert [known for _, known in spans(stage)] == [True]
+
+
+def test_a_deletion_of_something_that_had_gone_unseen_is_in_doubt_since_it_was_last_seen(stage: Stage) -> None:
+    slow = standby(stage)
+    stage.run()
+    stage.clock.advance(hours=2)
+    stage.registry.commands.undeploy(slow, ANA)
+    stage.settle()
+    assert spans(stage)[-1] == (120.0, False)
+
+
+def test_between_gone_and_back_again_nobody_knows(stage: Stage) -> None:
+    deployment = standby(stage)
+    stage.run()
+    gone = next(iter(stage.cloud().deployments.values()))
+    stage.registry.commands.undeploy(deployment, ANA)
+    stage.settle()
+    stage.clock.advance(hours=5)
+    stage.cloud().deployments[gone.id] = gone
+    stage.registry.reconciler.run(sweep=True)
+    stage.settle()
+    assert [(round(minutes / 60), known) for minutes, known in spans(stage)] == [(0, True), (5, False)]
+
+
+def test_a_commitment_is_billed_for_sure_whoever_saw_it(stage: Stage) -> None:
+    intent(stage, "dep_1")
+    at = stage.clock.time
+    end = at + timedelta(days=30)
+    accepted = ev.DeploymentAccepted(provider_id="srv-1", billed_from=at, committed_until=end)
+    says(stage, deployment_stream("dep_1"), accepted)
+    says(stage, deployment_stream("dep_1"), ev.DeploymentDeletionRequested(deployment="dep_1"))
+    gone = ev.DeploymentDeleted(billed_to=end + timedelta(days=2), reads=3, last_seen_at=at)
+    says(stage, deployment_stream("dep_1"), gone)
+    stage.clock.advance(days=40)
+    assert spans(stage) == [(30 * 24 * 60, True), (2 * 24 * 60, False)]

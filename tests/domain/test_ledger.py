@@ -22,7 +22,7 @@ from registry.domain.ledger import (
     rate_at,
     total,
 )
-from registry.domain.states import DeploymentState
+from registry.domain.states import DeploymentState, Span
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -188,3 +188,15 @@ def test_spans_never_overlap_and_their_cost_adds_up_wherever_they_are_cut(
 def test_a_cost_never_falls_with_time(one: DeploymentState, times: list[float]) -> None:
     earlier, later = (at(hour) for hour in times)
     assert known_cost(one, DAY, earlier) <= known_cost(one, DAY, later)
+
+
+def test_times_in_which_nobody_knows_are_marked_and_billed() -> None:
+    one = deployment("deleted", from_=1, to=9, hourly="2")
+    one.doubts = (Span(from_=at(3), to=at(4)), Span(from_=at(8), to=at(9)))
+    spans = [(charge.from_, charge.to, charge.known, charge.cost) for charge in charges(one, from_=at(0), to=at(24))]
+    assert spans == [
+        (at(1), at(3), True, 4),
+        (at(3), at(4), False, 2),
+        (at(4), at(8), True, 8),
+        (at(8), at(9), False, 2),
+    ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.application.ports import BilledDay, DeploymentQuery
 from registry.domain import events as ev
 from registry.domain.events import Rate
-from registry.domain.states import DeploymentState
+from registry.domain.states import DeploymentState, Span
 from registry.store import memory_ledger
 from registry.store.database import Database
 from registry.store.ledger import Ledger
@@ -42,6 +42,7 @@ def deployments(draw: st.DrawFn) -> list[DeploymentState]:
             billed_from=draw(st.none() | MOMENTS),
             billed_to=draw(st.none() | MOMENTS),
             committed_until=draw(st.none() | MOMENTS),
+            doubts=_doubts(draw(st.lists(MOMENTS, max_size=6, unique=True))),
         )
         for number in range(draw(st.integers(1, 4)))
     ]
@@ -50,6 +51,11 @@ def deployments(draw: st.DrawFn) -> list[DeploymentState]:
 def _rates(first: Decimal | None, changes: Sequence[tuple[datetime, Decimal | None]]) -> tuple[Rate, ...]:
     later = (Rate(from_=at, hourly=hourly) for at, hourly in sorted(changes, key=lambda change: change[0]))
     return (Rate(from_=None, hourly=first), *later) if changes else ()
+
+
+def _doubts(moments: Sequence[datetime]) -> tuple[Span, ...]:
+    ordered = sorted(moments)
+    return tuple(Span(from_=from_, to=to) for from_, to in zip(ordered[::2], ordered[1::2], strict=False))
 
 
 @pytest.fixture(scope="module")

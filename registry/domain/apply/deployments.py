@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from registry.domain import events as ev
 from registry.domain.apply.shared import Handlers, asked
 from registry.domain.events import Event, Price, Rate
-from registry.domain.states import DeploymentState
+from registry.domain.states import DeploymentState, Span
+
+DOUBT_MIN = timedelta(minutes=1)
+"""What was unseen for less counts as seen: looks are some seconds apart."""
 
 
 def _deployment_requested(state: DeploymentState, payload: ev.DeploymentRequested, event: Event) -> None:
@@ -97,6 +102,7 @@ def _deployment_lost(state: DeploymentState, payload: ev.DeploymentLost, event: 
     _shown(state)
     state.state = "lost"
     state.billed_to = event.recorded_at
+    _doubt(state, payload.last_seen_at, event.recorded_at)
     state.error = "gone at the provider; nobody here deleted it"
     if payload.last_seen_at is not None:
         state.error += f" (last seen {payload.last_seen_at.isoformat()})"
@@ -137,6 +143,21 @@ def _deployment_deleted(state: DeploymentState, payload: ev.DeploymentDeleted, _
     state.state = "deleted"
     state.billed_to = payload.billed_to
     state.outcome_unknown = False
+    _doubt(state, payload.last_seen_at, payload.billed_to)
+
+
+def _doubt(state: DeploymentState, from_: datetime | None, to: datetime | None) -> None:
+    """Nobody knows whether it was there. A commitment is billed whether it was or not."""
+    if from_ is None or to is None:
+        return
+    if state.committed_until is not None:
+        from_ = max(from_, state.committed_until)
+    if to - from_ < DOUBT_MIN:
+        return
+    before = [one for one in state.doubts if one.to < from_]
+    joined = [one for one in state.doubts if one.to >= from_]
+    start = min([from_, *(one.from_ for one in joined)])
+    state.doubts = (*before, Span(from_=start, to=to))
 
 
 def _orphan_found(state: DeploymentState, payload: ev.OrphanFound, event: Event) -> None:
@@ -179,6 +200,7 @@ def _deployment_reappeared(state: DeploymentState, payload: ev.DeploymentReappea
     state.deletion_accepted = False
     if state.billed_from is None and state.maybe_billed_from is None:
         state.maybe_billed_from = state.requested_at
+    _doubt(state, state.billed_to, event.recorded_at)
     state.billed_to = None
     state.error = f"it was gone and is back: the provider says {payload.seen_as}"
 

@@ -122,10 +122,14 @@ class DeploymentShownAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentDeleted:
-    """Absent in repeated reads. `billed_to` is when it was first seen gone; None when it was never made."""
+    """Absent in repeated reads. `billed_to` is when it was first seen gone; None when it was never made.
+
+    `last_seen_at` is when a read last showed it.
+    """
 
     billed_to: datetime | None
     reads: int
+    last_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
