@@ -12,11 +12,12 @@ from typing import cast
 
 from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers, VersionQuery
 from registry.application.prices import changed_price, check_price, hourly_price, region_of
+from registry.application.signing_in import SignIn
 from registry.application.unit import Command, Door, Unit
 from registry.application.views import ChangeView, to_json
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError
-from registry.domain.events import Json, NewEvent
+from registry.domain.events import DomainEvent, Json, NewEvent
 from registry.domain.ids import (
     VersionRef,
     check_name,
@@ -29,7 +30,7 @@ from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import ConnectionState, RegistryState
 from registry.domain.versions import Who
 
-SECTIONS = ("connections", "models", "policy", "prices", "scheduler")
+SECTIONS = ("connections", "models", "oidc", "policy", "prices", "scheduler")
 
 
 def read_toml(path: Path) -> Json:
@@ -156,25 +157,24 @@ class Declaring:
         self, unit: Unit, document: Mapping[str, object], who: Who, changes: list[ChangeView]
     ) -> list[NewEvent]:
         events: list[NewEvent] = []
-        if not document.keys() & {"scheduler", "prices", "policy"}:
+        if not document.keys() & {"oidc", "scheduler", "prices", "policy"}:
             return events
         state = unit.registry() or RegistryState()
         if "scheduler" in document:
             settings = _table(document["scheduler"], "scheduler")
             SchedulerSettings.of(settings)
-            same = dict(state.scheduler) == dict(settings)
-            changes.append(ChangeView(kind="same" if same else "change", subject="scheduler", detail=""))
-            if not same:
-                events.append(who.says(registry_stream(), ev.SchedulerConfigured(settings=dict(settings))))
+            changed = ev.SchedulerConfigured(settings=dict(settings))
+            events += _configured("scheduler", state.scheduler, settings, who, changed, changes)
+        if "oidc" in document:
+            oidc = _table(document["oidc"], "oidc")
+            if oidc:
+                SignIn.of(oidc)
+            events += _configured("oidc", state.oidc, oidc, who, ev.SignInConfigured(settings=dict(oidc)), changes)
         if "policy" in document:
             policy = _table(document["policy"], "policy")
             Policy.of(policy)
-            before = state.policy
-            same = dict(before) == dict(policy)
-            detail = ", ".join(sorted(key for key in {*before, *policy} if before.get(key) != policy.get(key)))
-            changes.append(ChangeView(kind="same" if same else "change", subject="policy", detail=detail))
-            if not same:
-                events.append(who.says(registry_stream(), ev.DefaultPolicyChanged(policy=dict(policy))))
+            changed = ev.DefaultPolicyChanged(policy=dict(policy))
+            events += _configured("policy", state.policy, policy, who, changed, changes)
         if "prices" in document:
             prices = tuple(check_price(one) for one in _price_tables(document["prices"]))
             same = [dict(one) for one in state.prices] == [dict(one) for one in prices]
@@ -206,6 +206,15 @@ class Declaring:
             if changed_price(one, price, now):
                 events.append(who.says(deployment_stream(one.id), ev.DeploymentRepriced(price=price)))
         return events
+
+
+def _configured(
+    subject: str, before: Json, after: Json, who: Who, payload: DomainEvent, changes: list[ChangeView]
+) -> list[NewEvent]:
+    """One table of the registry's own settings, if it differs."""
+    differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    changes.append(ChangeView(kind="change" if differing else "same", subject=subject, detail=", ".join(differing)))
+    return [who.says(registry_stream(), payload)] if differing else []
 
 
 def _tables(document: Mapping[str, object], section: str) -> Mapping[str, Mapping[str, object]]:

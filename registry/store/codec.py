@@ -72,6 +72,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "deployment-reappeared": (ev.DeploymentReappeared, 1),
     "deployment-not-shown": (ev.DeploymentNotShown, 1),
     "deployment-shown-again": (ev.DeploymentShownAgain, 1),
+    "sign-in-configured": (ev.SignInConfigured, 1),
 }
 """Type -> (class, the schema version that is written now)."""
 

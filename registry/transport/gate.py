@@ -6,7 +6,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +23,7 @@ from registry.application.access import (
     split,
 )
 from registry.application.ports import Clock
+from registry.application.signing_in import SignIn
 from registry.domain.errors import UnavailableError
 
 SESSION_COOKIE = "tenure_session"
@@ -37,6 +38,15 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class Tokens(Protocol):
     def find(self, id: str) -> Token | None: ...
     def used(self, id: str, now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody's who showed a token, or who came from the sign-in provider with these claims."""
+
+    token: str | None
+    claims: Mapping[str, object]
+    until: float
 
 
 class TooManyError(UnavailableError):
@@ -89,7 +99,9 @@ class Gate:
         """Full rights for whoever can read this server's `server.json`, for as long as it runs."""
         self._tokens = tokens
         self._clock = clock
-        self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self.people: Callable[[], SignIn | None] = _nobody
+        """What roles people have, now: a change counts in sessions that are open."""
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._failures = Buckets()
         self._rates = Buckets()
 
@@ -102,15 +114,13 @@ class Gate:
         parts = split(shown)
         if parts is not None:
             return self._allow(self._by_token(*parts, address))
-        session = self._sessions.get(cookies.get(SESSION_COOKIE, ""))
-        if session is not None and session[1] > time.monotonic():
-            token = self._good(session[0])
-            if token is not None:
-                return self._allow(token)
+        held = self._held(cookies.get(SESSION_COOKIE, ""))
+        if held is not None:
+            return held
         if self.open_to is not None:
             return everything(_named(headers) or self.open_to)
         if shown:
-            self._failed(address)
+            self.failed(address)
             raise NotSignedInError(
                 "this is not a token of this registry", hint="an admin makes one: tenure tokens create"
             )
@@ -120,16 +130,39 @@ class Gate:
         """A session for a token. Raises NotSignedInError, TooManyError."""
         parts = split(shown.strip())
         if parts is None:
-            self._failed(address)
+            self.failed(address)
             raise NotSignedInError(
                 "this is not a token of this registry", hint="an admin makes one: tenure tokens create"
             )
-        token = self._by_token(*parts, address)
+        return self._begun(self._by_token(*parts, address).id, {})
+
+    def sign_in_person(self, claims: Mapping[str, object]) -> tuple[Principal, str]:
+        """Who somebody with these verified claims is, and a session. Raises NotAllowedError for one without a role."""
+        people = self.people()
+        if people is None:
+            raise NotAllowedError("people sign in with tokens here")
+        return people.principal(claims), self._begun(None, claims)
+
+    def _begun(self, token: str | None, claims: Mapping[str, object]) -> str:
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = (token.id, time.monotonic() + SESSION_S)
+        self._sessions[session] = Session(token, claims, time.monotonic() + SESSION_S)
         if len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
         return session
+
+    def _held(self, session: str) -> Principal | None:
+        """Whose session it is, as long as the token is good or the claims give a role."""
+        found = self._sessions.get(session)
+        if found is None or found.until <= time.monotonic():
+            return None
+        if found.token is not None:
+            token = self._good(found.token)
+            return self._allow(token) if token is not None else None
+        people = self.people()
+        try:
+            return people.principal(found.claims) if people is not None else None
+        except NotAllowedError:
+            return None
 
     def sign_out(self, session: str) -> None:
         self._sessions.pop(session, None)
@@ -137,7 +170,7 @@ class Gate:
     def _by_token(self, id: str, secret: str, address: str) -> Token:
         token = self._tokens.find(id) if self._tokens is not None else None
         if token is None or not is_right(token, secret):
-            self._failed(address)
+            self.failed(address)
             raise NotSignedInError("this token is not known here", hint="`tenure tokens list` shows those that are")
         why = token.refusal(self._now())
         if why is not None:
@@ -158,15 +191,19 @@ class Gate:
         self._tokens.used(token.id, self._now())
         return token.principal
 
-    def _failed(self, address: str) -> None:
-        """Slows down whoever tries tokens: so many failures at once, then one every few seconds."""
+    def failed(self, address: str) -> None:
+        """Slows down whoever tries: so many failures at once, then one every few seconds. Raises TooManyError."""
         wait_s = self._failures.wait_s(address, FAILURES_MAX / FAILURES_WINDOW_S, FAILURES_MAX)
         if wait_s > 0:
-            raise TooManyError("too many wrong tokens from this address", retry_after_s=wait_s)
+            raise TooManyError("too many failures to sign in from this address", retry_after_s=wait_s)
 
     def _now(self) -> datetime:
         assert self._clock is not None
         return self._clock()
+
+
+def _nobody() -> None:
+    pass
 
 
 def _named(headers: Mapping[str, str]) -> str | None:

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.application.access import ANONYMOUS, NotSignedInError, Principal
+from registry.application.signing_in import CALLBACK
 from registry.domain.errors import TenureError
 from registry.transport.gate import Gate, check_loopback, check_origin
 from registry.transport.logs import note, request_id
@@ -28,7 +29,9 @@ CHAT_BYTES_MAX = 32 << 20
 UPLOAD_BYTES_MAX = 2 << 30
 UPLOADS = "/api/v1/datasets"
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login", "/session", "/session/end", "/favicon.ico"})
+OPEN_PATHS = frozenset(
+    {"/healthz", "/readyz", "/login", "/session", "/session/begin", CALLBACK, "/session/end", "/favicon.ico"}
+)
 OPEN_PREFIXES = ("/static/",)
 
 CSP = (

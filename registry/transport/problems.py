@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from registry.application.access import NotAllowedError, Principal
+from registry.application.access import NotAllowedError, NotSignedInError, Principal
 from registry.domain.errors import BadInputError, ConflictError, RefusedError, TenureError, UnavailableError
+from registry.transport.gate import TooManyError
 from registry.transport.logs import note
 
 PROBLEM = "application/problem+json"
@@ -73,9 +74,10 @@ FAULTS_MAX = 20
 async def tenure_error(request: Request, error: Exception) -> Response:
     """The exception handler of the server for everything that a user may be told."""
     assert isinstance(error, TenureError)
-    if isinstance(error, NotAllowedError):
+    if isinstance(error, NotAllowedError | NotSignedInError | TooManyError):
         principal = cast("Principal", request.state.principal)
-        fields = {"method": request.method, "path": request.url.path, "why": error.message}
+        address = request.client.host if request.client else "unknown"
+        fields = {"method": request.method, "path": request.url.path, "address": address, "why": error.message}
         note(logging.WARNING, "refused", actor=principal.actor, **fields)
     return _for(request, error)
 

@@ -12,6 +12,7 @@ from registry.composition import Registry
 from registry.domain.versions import Who
 from registry.transport.gate import Gate
 from registry.transport.meters import Meters
+from registry.transport.oidc import Oidc
 from registry.transport.watch import Watch
 
 
@@ -25,10 +26,13 @@ class Services:
     gate: Gate = field(default_factory=lambda: Gate(open_to="user:local"))
     watch: Watch = field(init=False)
     meters: Meters = field(init=False)
+    oidc: Oidc = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "watch", Watch(self.registry.log))
         object.__setattr__(self, "meters", Meters(self.registry))
+        object.__setattr__(self, "oidc", Oidc(self.registry.log, self.registry.clock))
+        self.gate.people = self.oidc.settings
 
 
 def principal_of(request: HTTPConnection) -> Principal:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -54,7 +55,7 @@ COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
 def routes(services: Services) -> APIRouter:
     """All pages, and the forms on them; the server includes them."""
     router = APIRouter()
-    router.routes.append(Route("/login", login, methods=["GET"]))
+    router.routes.append(Route("/login", _login(services), methods=["GET"]))
     for path, handler in PAGES.items():
         router.routes.append(Route(path, _shown(services, handler), methods=["GET"]))
     for path, (command, back) in COMMANDS.items():
@@ -73,13 +74,21 @@ class Assets(StaticFiles):
         return response
 
 
-def login(request: Request) -> Response:
-    text = (
-        environment()
-        .get_template("login.html")
-        .render(failed="error" in request.query_params, next=_local(request.query_params.get("next")))
-    )
-    return HTMLResponse(text)
+def _login(services: Services) -> Callable[[Request], Response]:
+    def login(request: Request) -> Response:
+        people = services.oidc.settings()
+        text = (
+            environment()
+            .get_template("login.html")
+            .render(
+                failed="error" in request.query_params,
+                next=_local(request.query_params.get("next")),
+                provider=urlsplit(people.issuer).hostname if people else None,
+            )
+        )
+        return HTMLResponse(text)
+
+    return login
 
 
 def _local(path: str | None) -> str:

@@ -62,6 +62,10 @@ def _fine_tune(data: _Data) -> str:
     return f"Fine-tune of {data['base_model']} at {data['connection']} asked for, on {_data(data['train'])}{validation}"
 
 
+def _sign_in(settings: _Data) -> str:
+    return f"People sign in at {settings['issuer']}" if settings else "People sign in with tokens alone"
+
+
 def _settings(data: _Data) -> str:
     policy = cast("Json", data.get("policy") or {})
     written = ", ".join(f"{key} = {value}" for key, value in policy.items())
@@ -71,6 +75,7 @@ def _settings(data: _Data) -> str:
 SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "registry-created": lambda data: f"Registry {data['registry']} created",
     "scheduler-configured": lambda _: "Scheduler configured",
+    "sign-in-configured": lambda data: _sign_in(data["settings"]),
     "prices-changed": lambda data: f"Price book changed: {len(data.get('prices', ()))} prices",
     "connection-declared": lambda data: f"Connection {data['connection']} to {data['provider']} declared",
     "connection-changed": lambda data: f"Connection {data['connection']} changed",

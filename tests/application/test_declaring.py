@@ -79,7 +79,7 @@ def test_the_scheduler_and_the_prices_are_settings_of_the_registry(stage: Stage)
             }
         ],
     }
-    assert changes(stage, document) == [("change", "scheduler", ""), ("change", "prices", "1 entries")]
+    assert changes(stage, document) == [("change", "scheduler", "absence, poll"), ("change", "prices", "1 entries")]
     assert changes(stage, document) == [("same", "scheduler", ""), ("same", "prices", "1 entries")]
     assert stage.log.registry().scheduler == {"poll": "1s", "absence": 2}
 

@@ -189,6 +189,14 @@ EVERY_EVENT: Sequence[DomainEvent] = (
     ev.DeploymentNotShown(deployment="dep_1", reads=2),
     ev.DeploymentShownAgain(deployment="dep_1"),
     ev.RetirementAnnounced(base_model="gpt-4.1-2025-04-14", retires_on=date(2027, 10, 1)),
+    ev.SignInConfigured(
+        settings={
+            "issuer": "https://id.example.org",
+            "client_id": "tenure",
+            "url": "https://tenure.example.org",
+            "groups": {"ml": ["developer", "approver:support-bot"]},
+        }
+    ),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
 

@@ -24,6 +24,10 @@ def _default_policy_changed(state: RegistryState, payload: ev.DefaultPolicyChang
     state.policy = payload.policy
 
 
+def _sign_in_configured(state: RegistryState, payload: ev.SignInConfigured, _event: Event) -> None:
+    state.oidc = payload.settings
+
+
 def _connection_set(
     state: ConnectionState, payload: ev.ConnectionDeclared | ev.ConnectionChanged, event: Event
 ) -> None:
@@ -71,6 +75,7 @@ HANDLERS: Handlers = {
     ev.SchedulerConfigured: _scheduler_configured,
     ev.PricesChanged: _prices_changed,
     ev.DefaultPolicyChanged: _default_policy_changed,
+    ev.SignInConfigured: _sign_in_configured,
     ev.ConnectionDeclared: _connection_set,
     ev.ConnectionChanged: _connection_set,
     ev.ConnectionRemoved: _connection_removed,

@@ -46,6 +46,7 @@ from registry.domain.events.registry import (
     PricesChanged,
     RegistryCreated,
     SchedulerConfigured,
+    SignInConfigured,
 )
 from registry.domain.events.values import ArtifactRef as ArtifactRef
 from registry.domain.events.values import DataRef as DataRef
@@ -80,7 +81,7 @@ from registry.domain.events.versions import (
     VersionTrained,
 )
 
-RegistryEvent = RegistryCreated | SchedulerConfigured | PricesChanged | DefaultPolicyChanged
+RegistryEvent = RegistryCreated | SchedulerConfigured | PricesChanged | DefaultPolicyChanged | SignInConfigured
 ConnectionEvent = (
     ConnectionDeclared
     | ConnectionChanged

@@ -31,6 +31,13 @@ class DefaultPolicyChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignInConfigured:
+    """Where people sign in, and which of their groups and addresses have which roles."""
+
+    settings: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionDeclared:
     connection: str
     provider: str
