@@ -53,6 +53,7 @@ class Job:
     status: str = "running"
     error: str | None = None
     data_kept: bool = True
+    tokens: int = 1000
     polls_left: int = 1
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
     checkpoints: list[Checkpoint] = field(default_factory=list[Checkpoint])
@@ -72,12 +73,14 @@ class Deployed:
     fails: str | None = None
     shown_created_at: bool = True
     last_used_at: datetime | None = None
+    committed_until: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Bill:
     """What the provider bills in truth: from the create to the moment it is gone."""
 
+    id: str
     name: str
     from_: datetime
     to: datetime | None = None
@@ -192,7 +195,7 @@ class Cloud:
             fails=self.deploy_failures.popleft() if self.deploy_failures else None,
         )
         self.deployments[one.id] = one
-        self.bills.append(Bill(name=name, from_=one.created_at))
+        self.bills.append(Bill(id=one.id, name=name, from_=one.created_at))
         return one
 
     def _remove(self, name: str) -> Deployed | None:
@@ -222,7 +225,7 @@ class Cloud:
             return
         del self._back[name]
         self.deployments[one.id] = one
-        self.bills.append(Bill(name=name, from_=self.clock()))
+        self.bills.append(Bill(id=one.id, name=name, from_=self.clock()))
 
     def create(self, request: DeploymentRequest) -> Deployed:
         known = next((one for one in self.deployments.values() if one.token == request.token), None)

@@ -155,7 +155,7 @@ class FakeTraining:
             error=job.error,
             step=1,
             steps_total=3,
-            trained_tokens=1000 if done else None,
+            trained_tokens=job.tokens if done else None,
             duration_s=60.0 if done else None,
         )
 
@@ -225,6 +225,7 @@ def _shown(one: Deployed) -> DeploymentReport:
         ours=one.ours,
         created_at=one.created_at if one.shown_created_at else None,
         last_used_at=one.last_used_at,
+        committed_until=one.committed_until,
     )
 
 
