@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from http.client import HTTPConnection
 from itertools import islice
@@ -32,7 +32,8 @@ OTHERS = 99
 LIVE = 100
 DEPLOYED_EVERY = 20
 RUNS = 15
-LINES_PER_BATCH = 2_000
+YEARS = timedelta(days=730)
+EVENTS_PER_BATCH = 200
 PRICE = ev.Price(hourly=Decimal("1.70"), currency="USD", source="price list")
 
 PAGES = {
@@ -100,30 +101,44 @@ def painted(url: str) -> Iterator[tuple[str, float]]:
         browser.close()
 
 
+class Clock:
+    """Two years in which versions came one by one."""
+
+    def __init__(self) -> None:
+        self.time = now() - YEARS
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
 def fill(home: Path, versions: int) -> None:
-    log = open_log(home, clock=now, ids=TimeOrderedIds())
+    clock = Clock()
+    log = open_log(home, clock=clock, ids=TimeOrderedIds())
     try:
-        events = history(versions)
-        while batch := list(islice(events, LINES_PER_BATCH)):
+        events = history(versions, clock)
+        while batch := list(islice(events, EVENTS_PER_BATCH)):
             log.append(batch, expected={})
     finally:
         log.close()
 
 
-def history(versions: int) -> Iterator[NewEvent]:
+def history(versions: int, clock: Clock) -> Iterator[NewEvent]:
     """Half of the versions are of one model; one in twenty was deployed, and so many still are."""
     names = [MODEL, *(f"model-{number}" for number in range(OTHERS))]
     for name in names:
         yield says(model_stream(name), ev.ModelDeclared(model=name))
     numbers = dict.fromkeys(names, 0)
     for index in range(versions):
+        clock.time += YEARS / (versions + 1)
         name = MODEL if index % 2 else names[1 + index // 2 % OTHERS]
         numbers[name] += 1
         ref = VersionRef(name, numbers[name])
         yield says(model_stream(name), ev.VersionNumbered(model=name, version=ref.number))
         yield from trained(ref)
         if ref.number % DEPLOYED_EVERY == 0:
-            yield from deployed(ref, index, live=index >= versions - LIVE * 2 * DEPLOYED_EVERY and name == MODEL)
+            yield from deployed(
+                ref, index, clock.time, live=index >= versions - LIVE * 2 * DEPLOYED_EVERY and name == MODEL
+            )
 
 
 def trained(ref: VersionRef) -> Iterator[NewEvent]:
@@ -138,13 +153,12 @@ def trained(ref: VersionRef) -> Iterator[NewEvent]:
     return (says(version_stream(ref), one) for one in (asked, started, done))
 
 
-def deployed(ref: VersionRef, index: int, *, live: bool) -> Iterator[NewEvent]:
+def deployed(ref: VersionRef, index: int, began: datetime, *, live: bool) -> Iterator[NewEvent]:
     key = f"dep_{index:016x}"
     asked = ev.DeploymentRequested(
         deployment=key, model=ref.model, version=ref.number, connection="one", provider="openai", name=key,
         token=key, attempt=1, artifact=ev.ArtifactRef(id=f"ft:{ref}"), price=PRICE, purpose="standby",
     )  # fmt: skip
-    began = now() - timedelta(hours=5)
     there = (ev.DeploymentAccepted(provider_id=f"srv-{index}", billed_from=began), ev.DeploymentServing())
     gone = (
         ev.DeploymentDeletionRequested(deployment=key),

@@ -135,7 +135,7 @@ class Versions:
         """A version's deployments, those that are gone too."""
         check(request, "read", model)
         self._reading.version_state(VersionRef(model, number), self._reading.position(as_of))
-        found = [one for one in self._reading.deployments(model=model, as_of=as_of) if one.version == number]
+        found = self._reading.deployments(model=model, version=number, as_of=as_of)
         return listing(*page_of(found, lambda one: one.id, limit, cursor))
 
     # Making

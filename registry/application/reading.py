@@ -150,13 +150,20 @@ class Reading:
     # Deployments and money
 
     def deployments(
-        self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None
+        self,
+        *,
+        billed: bool | None = None,
+        model: str | None = None,
+        version: int | None = None,
+        as_of: AsOf = None,
     ) -> list[DeploymentView]:
+        """`version`: only of that one of the model."""
         at = self.position(as_of)
         if model is not None:
             self.model_state(model, at)
         now = self._time(at)
-        views = [deployment_view(one, now) for one in self._log.deployments(DeploymentQuery(model=model), at=at)]
+        query = DeploymentQuery(model=model, version=version)
+        views = [deployment_view(one, now) for one in self._log.deployments(query, at=at)]
         return [one for one in views if billed is None or one.billed is billed]
 
     def deployment(self, id: str, as_of: AsOf = None) -> DeploymentView:

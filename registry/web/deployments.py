@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,6 @@ from registry.application.views import AuditView, BilledDeploymentView, Deployme
 from registry.domain import ledger
 from registry.domain.errors import BadInputError
 from registry.domain.events import Json
-from registry.domain.ids import VersionRef
 from registry.web import serving
 from registry.web.charts import Bar, bars, columns, days_between, time_marks
 from registry.web.page import Page, asked_time, written
@@ -43,7 +43,7 @@ def deployments(page: Page) -> Response:
         looked=looked,
         provider={one.deployment.id: one for one in shown if one.deployment is not None},
         strays=_strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign],
-        against={one.id: _against(page, one) for one in live},
+        against=_against(page, live),
     )
 
 
@@ -80,19 +80,21 @@ def _foreign(one: Json) -> Stray:
     )  # fmt: skip
 
 
-def _against(page: Page, one: DeploymentView) -> str | None:
-    """Why it cannot be deleted from here; None where it can."""
-    asked = page.against("develop", one.model or None)
-    if asked is not None:
-        return asked
-    if one.state == "deleting":
-        return "it is being deleted"
-    if one.model and one.state == "serving":
-        version = page.registry.reading.version(VersionRef(one.model, one.version))
-        others = [other for other in serving.of_version(page, VersionRef(one.model, one.version)) if other.id != one.id]
-        if version.state == "active" and not any(other.state == "serving" for other in others):
-            return f"it serves {one.ref}, which is active"
-    return None
+def _against(page: Page, live: Sequence[DeploymentView]) -> dict[str, str | None]:
+    """By deployment: why it cannot be deleted from here; None where it can."""
+    active = {f"{one.name}@{one.active}" for one in page.registry.log.models(at=page.at) if one.active is not None}
+    serving_of = Counter(one.ref for one in live if one.state == "serving")
+
+    def why(one: DeploymentView) -> str | None:
+        asked = page.against("develop", one.model or None)
+        if asked is not None:
+            return asked
+        if one.state == "deleting":
+            return "it is being deleted"
+        only = one.state == "serving" and serving_of[one.ref] == 1
+        return f"it serves {one.ref}, which is active" if only and one.ref in active else None
+
+    return {one.id: why(one) for one in live}
 
 
 # What it has cost

@@ -15,6 +15,7 @@ from registry.domain.ledger import MICROSECOND
 from registry.web.page import Page
 
 EVENTS_SEARCHED = 5_000
+EVENTS_AT_ONCE = 500
 GONE_SHOWN = 30
 
 
@@ -52,13 +53,18 @@ def live(page: Page) -> list[DeploymentView]:
 def gone_lately(page: Page) -> list[DeploymentView]:
     """The last that were seen gone, newest first: as far as the end of the log tells, however many there ever were."""
     log = page.registry.log
-    until = log.head() if page.at is None else page.at
-    ended = {
-        event.stream.partition(":")[2]: None
-        for event in log.read(after=max(0, until - EVENTS_SEARCHED), until=until)
-        if event.type in {"deployment-deleted", "deployment-lost"}
-    }
-    states = [log.deployment(one, at=page.at) for one in reversed(list(ended)[-GONE_SHOWN:])]
+    head = log.head() if page.at is None else page.at
+    ended: dict[str, None] = {}
+    for until in range(head, max(0, head - EVENTS_SEARCHED), -EVENTS_AT_ONCE):
+        found = [
+            event.stream.partition(":")[2]
+            for event in log.read(after=max(0, until - EVENTS_AT_ONCE), until=until)
+            if event.type in {"deployment-deleted", "deployment-lost"}
+        ]
+        ended.update(dict.fromkeys(reversed(found)))
+        if len(ended) >= GONE_SHOWN:
+            break
+    states = [log.deployment(one, at=page.at) for one in list(ended)[:GONE_SHOWN]]
     return [deployment_view(one, page.now) for one in states if one is not None and one.state in GONE]
 
 

@@ -73,7 +73,7 @@ def head(page: Page) -> Head:
         deployments=tuple(mine),
         live=live,
         price=price,
-        moves=tuple(_offers(page, version, live, price)),
+        moves=tuple(_offers(page, version, live, price, int(str(model.policy["approvals"])))),
         active=model.active,
         policy=dict(model.policy),
     )
@@ -90,7 +90,10 @@ def hourly(page: Page, version: VersionView) -> Price | None:
         return Price(hourly=None, currency="USD", source="its connection cannot be opened")
 
 
-def _offers(page: Page, version: VersionView, live: tuple[DeploymentView, ...], price: Price | None) -> list[Offer]:
+def _offers(
+    page: Page, version: VersionView, live: tuple[DeploymentView, ...], price: Price | None, needed: int
+) -> list[Offer]:
+    """`needed`: how many approvals the model's policy asks for."""
     offers: list[Offer] = []
     serves = any(one.state == "serving" for one in live)
     for command in COMMANDS:
@@ -101,7 +104,6 @@ def _offers(page: Page, version: VersionView, live: tuple[DeploymentView, ...], 
             Offer(command=command, words=words, follows=follows, against=_asked(page, version, against), price=asked)
         )
     offers += _steering(page, version)
-    needed = int(str(page.registry.reading.model(version.model, page.as_of).policy["approvals"]))
     if needed:
         against = (
             f"{page.principal.actor} has approved it already" if page.principal.actor in version.approvals else None
