@@ -1,4 +1,5 @@
-"""An OpenID Connect provider on loopback: discovery, keys, authorize, token. Whoever `person` says is signed in."""
+"""An OpenID Connect provider on loopback: discovery, keys, authorize, token. Whoever `person` says is signed in,
+at once; a browser is shown a page first, as providers do."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
@@ -76,6 +78,9 @@ class OidcProvider:
         code = f"code-{len(self.codes)}"
         self.codes[code] = asked
         back = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': self.url})}"
+        if "text/html" in request.headers.get("accept", ""):
+            page = f'<!doctype html><title>Who are you?</title><a href="{escape(back)}">Ana</a>'
+            return Reply(headers={"content-type": "text/html"}, body=page.encode())
         return Reply(status=302, headers={"location": back})
 
     def _token(self, request: Request) -> Reply:

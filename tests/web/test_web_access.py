@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from registry.application.access import Grant, issue
+from tests.api.oidc_provider import CLIENT, SECRET, OidcProvider
+from tests.stage import ANA
 from tests.web.axe import faults
 from tests.web.site import Site, served
 
@@ -78,3 +80,36 @@ def test_whoever_may_see_one_model_sees_only_that_one(page: Page, site: Site) ->
     answer = page.goto("/audit")
     assert answer is not None
     assert answer.status == 403
+
+
+def test_a_person_signs_in_at_a_provider_on_another_site_and_comes_back_to_what_they_wanted(
+    page: Page, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's cookie is for this site alone, and the browser comes from another one."""
+    monkeypatch.setenv("TENURE_TEST_OIDC", SECRET)
+    provider = OidcProvider(
+        now=lambda: site.clock().timestamp(),
+        person={"email": "ana@example.org", "email_verified": True, "groups": ["ml"]},
+    )
+    provider.start()
+    provider.url = provider.url.replace("127.0.0.1", "localhost")
+    table = {
+        "issuer": provider.url,
+        "client_id": CLIENT,
+        "client_secret_env": "TENURE_TEST_OIDC",
+        "url": site.url,
+        "groups": {"ml": ["viewer"]},
+    }
+    site.registry.declaring.apply({"oidc": table}, ANA, plan=False)
+    try:
+        page.goto("/models/support-bot?compare=1")
+        assert faults(page) == []
+        page.get_by_role("link", name="Sign in at localhost").click()
+        page.get_by_role("link", name="Ana").click()
+        expect(page).to_have_url(f"{site.url}/models/support-bot?compare=1")
+        expect(page.get_by_text("ana@example.org")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+    finally:
+        site.registry.declaring.apply({"oidc": {}}, ANA, plan=False)
+        provider.host.close()
