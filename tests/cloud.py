@@ -84,6 +84,7 @@ class Bill:
     name: str
     from_: datetime
     to: datetime | None = None
+    committed_until: datetime | None = None
 
 
 class Cloud:
@@ -225,7 +226,7 @@ class Cloud:
             return
         del self._back[name]
         self.deployments[one.id] = one
-        self.bills.append(Bill(id=one.id, name=name, from_=self.clock()))
+        self.bills.append(Bill(id=one.id, name=name, from_=self.clock(), committed_until=one.committed_until))
 
     def create(self, request: DeploymentRequest) -> Deployed:
         known = next((one for one in self.deployments.values() if one.token == request.token), None)
