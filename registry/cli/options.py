@@ -32,3 +32,26 @@ Timeout = Annotated[
 ]
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what would be done.")]
 File = Annotated[Path, typer.Argument(metavar="FILE")]
+
+BaseModel = Annotated[str, typer.Option("--base-model", metavar="NAME", help="What is fine-tuned.")]
+Train = Annotated[Path, typer.Option("--train", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
+Validation = Annotated[
+    Path | None, typer.Option("--validation", metavar="FILE", help="Its loss is drawn beside the training loss.")
+]
+PromptColumn = Annotated[str, typer.Option("--prompt-column", metavar="NAME", show_default=True)]
+CompletionColumn = Annotated[str, typer.Option("--completion-column", metavar="NAME", show_default=True)]
+SystemColumn = Annotated[
+    str | None, typer.Option("--system-column", metavar="NAME", help="A column with the system text.")
+]
+System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="One system text for every row.")]
+Method = Annotated[str, typer.Option("--method", metavar="NAME", help="As the provider names it.", show_default=True)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, as in --set num_train_epochs=2; repeat it."),
+]
+Code = Annotated[
+    Path | None, typer.Option("--code", metavar="FILE", help="Your own training script, run instead of ours.")
+]
+Activate = Annotated[bool, typer.Option("--activate", help="Make it active when it is trained.")]
+Force = Annotated[bool, typer.Option("--force", help="Also of a base model that its provider is about to take away.")]
+Estimate = Annotated[bool, typer.Option("--estimate", help="Check the data, say what training will take, and stop.")]

@@ -8,14 +8,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.options import AsJson, Connection, Key, Model, Reason, Timeout, Wait
+from registry.cli.options import (
+    Activate,
+    AsJson,
+    BaseModel,
+    Code,
+    CompletionColumn,
+    Connection,
+    Estimate,
+    Force,
+    Key,
+    Method,
+    Model,
+    PromptColumn,
+    Reason,
+    Settings,
+    System,
+    SystemColumn,
+    Timeout,
+    Train,
+    Validation,
+    Wait,
+)
 from registry.cli.output import interactive, print_json, show_fields, show_list
 from registry.cli.session import opened
 from registry.cli.versions import finish, present
 from registry.domain.errors import BadInputError
 
 if TYPE_CHECKING:
-    from registry.application.views import EstimateView
+    from registry.embedded import Wanted
 
 TRAINS_ON = (
     "What was asked for is recorded and a training that has started goes on by itself; "
@@ -26,42 +47,23 @@ TRAINS_ON = (
 def fine_tune(
     model: Model,
     connection: Connection,
-    base_model: Annotated[str, typer.Option("--base-model", metavar="NAME", help="What is fine-tuned.")],
-    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="CSV, JSON Lines or Parquet.")],
-    validation: Annotated[
-        Path | None, typer.Option("--validation", metavar="FILE", help="Its loss is drawn beside the training loss.")
-    ] = None,
-    prompt_column: Annotated[str, typer.Option("--prompt-column", metavar="NAME", show_default=True)] = "prompt",
-    completion_column: Annotated[
-        str, typer.Option("--completion-column", metavar="NAME", show_default=True)
-    ] = "completion",
-    system_column: Annotated[
-        str | None, typer.Option("--system-column", metavar="NAME", help="A column with the system text.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", metavar="TEXT", help="One system text for every row.")
-    ] = None,
-    method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="As the provider names it.", show_default=True)
-    ] = "supervised",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, as in --set num_train_epochs=2; repeat it."),
-    ] = None,
-    code: Annotated[
-        Path | None, typer.Option("--code", metavar="FILE", help="Your own training script, run instead of ours.")
-    ] = None,
-    activate: Annotated[bool, typer.Option("--activate", help="Make it active when it is trained.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also of a base model that its provider is about to take away.")
-    ] = False,
+    base_model: BaseModel,
+    train: Train,
+    validation: Validation = None,
+    prompt_column: PromptColumn = "prompt",
+    completion_column: CompletionColumn = "completion",
+    system_column: SystemColumn = None,
+    system: System = None,
+    method: Method = "supervised",
+    settings: Settings = None,
+    code: Code = None,
+    activate: Activate = False,
+    force: Force = False,
     wait: Wait = False,
     timeout: Timeout = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Check the data, say what training will take, and stop.")
-    ] = False,
+    estimate: Estimate = False,
     reason: Reason = None,
-    idempotency_key: Key = None,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a base model on your data, as the next version of MODEL.
@@ -72,7 +74,7 @@ def fine_tune(
     Example: tenure fine-tune support-bot --connection local --base-model smollm2-135m-instruct --train train.csv
     --validation validation.csv --set num_train_epochs=2 --wait
     """
-    wanted: dict[str, object] = {
+    wanted: Wanted = {
         "connection": connection,
         "base_model": base_model,
         "train": train,
@@ -82,17 +84,16 @@ def fine_tune(
         "system_column": system_column,
         "system": system,
         "method": method,
-        "hyperparameters": dict(parse_setting(one) for one in settings or ()),
+        "hyperparameters": dict(map(parse_setting, settings or ())),
         "code": code,
         "activate": activate,
         "force": force,
     }
     if estimate:
-        with opened() as tenure:
-            show_estimate(tenure.estimate(model, **wanted), as_json=as_json)  # pyright: ignore[reportArgumentType]
+        show_estimate(model, wanted, as_json=as_json)
         return
     with opened(interrupted=TRAINS_ON.format(model=model)) as tenure:
-        version = tenure.fine_tune(model, **wanted, reason=reason, idempotency_key=idempotency_key)  # pyright: ignore[reportArgumentType]
+        version = tenure.fine_tune(model, **wanted, reason=reason, idempotency_key=key)
         present(finish(tenure, version, wait=wait, timeout_s=timeout), as_json=as_json)
 
 
@@ -150,7 +151,9 @@ def parse_setting(text: str) -> tuple[str, object]:
     return key, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
-def show_estimate(view: EstimateView, *, as_json: bool) -> None:
+def show_estimate(model: str, wanted: Wanted, *, as_json: bool) -> None:
+    with opened() as tenure:
+        view = tenure.estimate(model, **wanted)
     if as_json:
         print_json(view.as_json())
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 from registry.composition import open_home
 from registry.embedded.declaring import Declaring
 from registry.embedded.moves import Moves
-from registry.embedded.training import Training
+from registry.embedded.training import Training, Wanted
 from registry.embedded.version import GONE, NewVersion, Version
 
 
@@ -49,4 +49,4 @@ class Tenure(Training, Moves, Declaring):
     """One open registry. Safe to use from several threads. Every command takes `reason` and `idempotency_key`."""
 
 
-__all__ = ["GONE", "NewVersion", "Tenure", "Version", "default_actor", "default_home", "open"]
+__all__ = ["GONE", "NewVersion", "Tenure", "Version", "Wanted", "default_actor", "default_home", "open"]

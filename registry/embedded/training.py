@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Required, TypedDict, Unpack
 
 from registry.application.commands import FineTune, provider_errors
 from registry.application.ports import DataSource
@@ -15,99 +16,44 @@ from registry.embedded.version import NewVersion, Version
 from registry.embedded.working import Working
 
 
+class Wanted(TypedDict, total=False):
+    """What a fine-tune is made of, here and over HTTP. Paths may begin with `~`."""
+
+    connection: Required[str]
+    base_model: Required[str]
+    train: Required[Path | str]
+    """CSV, JSON Lines or Parquet."""
+    validation: Path | str | None
+    """Its loss is drawn beside the training loss."""
+    prompt_column: str
+    completion_column: str
+    system_column: str | None
+    system: str | None
+    """One system text for every row."""
+    method: str
+    hyperparameters: Mapping[str, object] | None
+    code: Path | str | None
+    """A training script to run instead of ours; it leaves safetensors in the folder it is given."""
+    activate: bool
+    """Make it active when it is trained."""
+    force: bool
+    """Also of a base model that its provider soon takes away."""
+
+
 class Training(Working):
     def fine_tune(
-        self,
-        model: str,
-        *,
-        connection: str,
-        base_model: str,
-        train: Path | str,
-        validation: Path | str | None = None,
-        prompt_column: str = "prompt",
-        completion_column: str = "completion",
-        system_column: str | None = None,
-        system: str | None = None,
-        method: str = "supervised",
-        hyperparameters: Mapping[str, object] | None = None,
-        code: Path | str | None = None,
-        activate: bool = False,
-        force: bool = False,
-        reason: str | None = None,
-        idempotency_key: str | None = None,
+        self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
     ) -> Version:
-        """Check everything, then queue a new version. `force`: also of a base model that its provider soon takes away.
+        """Check everything, then queue a new version.
 
         Raises BadInputError with every fault, RefusedError, NotFoundError.
         """
-        command = _fine_tune(
-            model,
-            connection,
-            base_model,
-            train,
-            validation,
-            prompt_column,
-            completion_column,
-            system_column,
-            system,
-            method,
-            hyperparameters,
-            code,
-            activate,
-            force,
-        )
-        ref = self._registry.commands.fine_tune(command, self._who(reason), idempotency_key)
+        ref = self._registry.commands.fine_tune(_fine_tune(model, **wanted), self._who(reason), idempotency_key)
         return Version(self, self.version(ref))
 
-    def estimate(
-        self,
-        model: str,
-        *,
-        connection: str,
-        base_model: str,
-        train: Path | str,
-        validation: Path | str | None = None,
-        prompt_column: str = "prompt",
-        completion_column: str = "completion",
-        system_column: str | None = None,
-        system: str | None = None,
-        method: str = "supervised",
-        hyperparameters: Mapping[str, object] | None = None,
-        code: Path | str | None = None,
-        activate: bool = False,
-        force: bool = False,
-    ) -> EstimateView:
+    def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
         """What training would take and cost; starts nothing and records nothing."""
-        command = _fine_tune(
-            model,
-            connection,
-            base_model,
-            train,
-            validation,
-            prompt_column,
-            completion_column,
-            system_column,
-            system,
-            method,
-            hyperparameters,
-            code,
-            activate,
-            force,
-        )
-        checked, estimate = self._registry.commands.estimate(command)
-        return EstimateView(
-            train={"rows": checked.train.rows, "tokens": checked.train.tokens, "sha256": checked.train.sha256},
-            validation={"rows": checked.validation.rows, "tokens": checked.validation.tokens}
-            if checked.validation
-            else None,
-            tokens=estimate.tokens,
-            steps=estimate.steps,
-            duration_s=estimate.duration_s,
-            cost=estimate.cost,
-            currency=estimate.currency,
-            notes=estimate.notes,
-            warnings=checked.warnings,
-        )
+        return EstimateView.of(*self._registry.commands.estimate(_fine_tune(model, **wanted)))
 
     def import_version(
         self,
@@ -155,19 +101,20 @@ class Training(Working):
 
 def _fine_tune(
     model: str,
+    *,
     connection: str,
     base_model: str,
     train: Path | str,
-    validation: Path | str | None,
-    prompt: str,
-    completion: str,
-    system_column: str | None,
-    system: str | None,
-    method: str,
-    hyperparameters: Mapping[str, object] | None,
-    code: Path | str | None,
-    activate: bool,
-    force: bool,
+    validation: Path | str | None = None,
+    prompt_column: str = "prompt",
+    completion_column: str = "completion",
+    system_column: str | None = None,
+    system: str | None = None,
+    method: str = "supervised",
+    hyperparameters: Mapping[str, object] | None = None,
+    code: Path | str | None = None,
+    activate: bool = False,
+    force: bool = False,
 ) -> FineTune:
     return FineTune(
         model=model,
@@ -176,8 +123,8 @@ def _fine_tune(
         data=DataSource(
             train=Path(train).expanduser(),
             validation=Path(validation).expanduser() if validation is not None else None,
-            prompt=prompt,
-            completion=completion,
+            prompt=prompt_column,
+            completion=completion_column,
             system=system_column,
             system_text=system,
         ),

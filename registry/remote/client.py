@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 from urllib.parse import quote
 
 from registry.application.declaring import read_toml
@@ -32,7 +32,7 @@ from registry.application.views import (
 )
 from registry.domain.errors import BadInputError, RefusedError, TenureError
 from registry.domain.ids import VersionRef, check_name, parse_ref
-from registry.embedded import GONE, Tenure, Version
+from registry.embedded import GONE, Tenure, Version, Wanted
 from registry.remote.http import Http
 from registry.remote.log import RemoteLog
 from registry.remote.parse import parse
@@ -74,19 +74,20 @@ class Remote(Tenure):
 
     # Training
 
-    def fine_tune(self, model: str, **wanted: Any) -> Version:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride] - the same arguments, handed on
-        key, reason = wanted.pop("idempotency_key", None), wanted.pop("reason", None)
+    def fine_tune(
+        self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
+    ) -> Version:
         body = {**self._wanted(wanted), "reason": reason}
-        found = self._http.post(f"{_model(model)}/versions", body, key=key)
+        found = self._http.post(f"{_model(model)}/versions", body, key=idempotency_key)
         return Version(self, parse(VersionView, found))
 
-    def estimate(self, model: str, **wanted: Any) -> EstimateView:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride] - the same arguments, handed on
+    def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
         found = self._http.post(f"{_model(model)}/versions", self._wanted(wanted), estimate=True)
         return parse(EstimateView, found)
 
-    def _wanted(self, wanted: JsonObject) -> JsonObject:
+    def _wanted(self, wanted: Wanted) -> JsonObject:
         """The body of a fine-tune; its files are sent first."""
-        body = {name: value for name, value in wanted.items() if value is not None}
+        body: JsonObject = {name: value for name, value in wanted.items() if value is not None}
         body["hyperparameters"] = dict(body.get("hyperparameters", {}))
         for name in ("train", "validation", "code"):
             if name in body:
