@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from providers.errors import RejectedError, UnauthorizedError
 from providers.ports import Connection
+from providers.redaction import hide
 
 REHEARSAL_KEY = "rehearsal-key"
 REHEARSAL_ACCESS_KEY = "AKIAREHEARSAL0000000"
@@ -105,7 +106,7 @@ def secret(variable: str, *, operation: str) -> str:
         raise UnauthorizedError(
             f"the environment variable {variable} is not set", operation=operation, code="missing-credential"
         )
-    return value
+    return hide(value)
 
 
 def _is_loopback(host: str) -> bool:

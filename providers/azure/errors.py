@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from providers.errors import OutcomeUnknownError, ProviderError, RejectedError, UnauthorizedError, UnavailableError
+from providers.redaction import redacted
 from providers.waits import retry_after_s
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def translated(
     except exceptions.HttpResponseError as exc:
         raise _of_status(exc, operation, now=now, effect=effect, token=token) from exc
     except exceptions.ServiceRequestError as exc:  # the request was never sent
-        raise UnavailableError(f"no connection: {exc.message}", operation=operation) from exc
+        raise UnavailableError(f"no connection: {redacted(exc.message)}", operation=operation) from exc
     except exceptions.AzureError as exc:
-        raise _lost(exc.message, operation, effect=effect, token=token) from exc
+        raise _lost(redacted(exc.message), operation, effect=effect, token=token) from exc
 
 
 def _of_status(
@@ -78,7 +79,8 @@ def _lost(
 
 
 def _message(exc: HttpResponseError) -> str:
-    return str(exc.error.message) if exc.error is not None and exc.error.message else str(exc.message)
+    said = exc.error.message if exc.error is not None and exc.error.message else exc.message
+    return redacted(said, code=_code(exc), request_id=_request_id(exc))
 
 
 def _code(exc: HttpResponseError) -> str | None:

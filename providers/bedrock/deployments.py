@@ -18,6 +18,7 @@ from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
+from providers.redaction import redacted
 
 PAGE = 1000
 PAGES_MAX = 100
@@ -171,7 +172,7 @@ class BedrockDeployments:
             status=status,
             outcome=_OUTCOMES.get(status, "provisioning"),
             artifact_id=str(found["modelArn"]),
-            error=str(found.get("failureMessage") or f"AWS shows {status}") if status == "Failed" else None,
+            error=redacted(found.get("failureMessage") or f"AWS shows {status}") if status == "Failed" else None,
             ours=self._is_ours(arn),
             created_at=found.get("creationTime") or found.get("createdAt"),
             sku="provisioned-throughput" if provisioned else "on-demand",

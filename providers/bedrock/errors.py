@@ -6,7 +6,7 @@ Bedrock's service model is the source of the codes; a code that is not known is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from providers.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from providers.redaction import redacted
 from providers.waits import retry_after_s
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ IN_STREAM = {
     "serviceUnavailableException": 503,
 }
 """Errors that come in the midst of ConverseStream bear no status of their own; those of the service model."""
+_INVALID = 400
 _BROKEN = 500
 _THROTTLED = 429
 
@@ -56,23 +58,27 @@ def translated(
     except exceptions.ClientError as exc:
         raise _of_answer(exc, operation, now=now, effect=effect, token=token) from exc
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as exc:
-        raise UnauthorizedError(str(exc), operation=operation, code="missing-credential") from exc
+        raise UnauthorizedError(redacted(exc), operation=operation, code="missing-credential") from exc
     except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError) as exc:
-        raise UnavailableError(f"no connection: {exc}", operation=operation) from exc
+        raise UnavailableError(f"no connection: {redacted(exc)}", operation=operation) from exc
     except exceptions.ParamValidationError as exc:
-        raise RejectedError(str(exc), operation=operation, code="ParamValidationError") from exc
+        raise RejectedError(redacted(exc), operation=operation, code="ParamValidationError") from exc
     except exceptions.BotoCoreError as exc:
-        raise _lost(str(exc), operation, effect=effect, token=token) from exc
+        raise _lost(redacted(exc), operation, effect=effect, token=token) from exc
 
 
 @contextlib.contextmanager
 def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, None]:
     """What the endpoint answers is handed through with its status; without an answer it is as for every other call."""
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import ClientError, ParamValidationError
 
     with translated("chat", now=now, effect=True):
         try:
             yield
+        except ParamValidationError as exc:
+            said, code = redacted(exc), "ParamValidationError"
+            error = {"message": said, "type": "invalid_request_error", "code": code, "param": None}
+            raise ChatError(said, status=_INVALID, body={"error": error}, code=code) from exc
         except ClientError as exc:
             code, message, status, _ = _parts(exc)
             body = {"error": {"message": message, "type": code, "code": code, "param": None}}
@@ -87,7 +93,7 @@ def _of_answer(
     exc: ClientError, operation: str, *, now: Callable[[], datetime], effect: bool, token: str | None
 ) -> ProviderError:
     code, message, status, headers = _parts(exc)
-    request_id = headers.get("x-amzn-requestid") or headers.get("x-amz-request-id")
+    request_id = _request_id(headers)
     if code in UNAUTHORIZED or status in FORBIDDEN:  # S3 answers HEAD without a code
         return UnauthorizedError(message, operation=operation, code=code, request_id=request_id)
     wait_s = retry_after_s(headers, now=now())
@@ -111,4 +117,10 @@ def _parts(exc: ClientError) -> tuple[str, str, int, dict[str, str]]:
     meta: dict[str, Any] = response.get("ResponseMetadata", {})
     code = str(error.get("Code", ""))
     status = IN_STREAM.get(code, int(meta.get("HTTPStatusCode", 0)))
-    return code, str(error.get("Message") or code), status, meta.get("HTTPHeaders", {})
+    headers: dict[str, str] = meta.get("HTTPHeaders", {})
+    said = redacted(error.get("Message") or code, code=code, request_id=_request_id(headers))
+    return code, said, status, headers
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return headers.get("x-amzn-requestid") or headers.get("x-amz-request-id")

@@ -21,6 +21,7 @@ from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, to
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
 from providers.ports import Artifact, Checkpoint, Estimate, JobOutcome, JobReport, MetricPoint, TrainingRequest
+from providers.redaction import redacted
 
 PAGE = 1000
 PAGES_MAX = 1000
@@ -239,7 +240,7 @@ class BedrockTraining:
             status=status,
             outcome=outcome,
             artifact=Artifact(id=str(model), base_model=base) if model and outcome == "succeeded" else None,
-            error=str(failure) if outcome == "failed" else None,
+            error=redacted(failure) if outcome == "failed" else None,
             duration_s=(ended - job["creationTime"]).total_seconds() if ended else None,
             metrics=figures,
         )

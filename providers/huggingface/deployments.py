@@ -35,6 +35,7 @@ from providers.huggingface.folders import (
 from providers.huggingface.launcher import Handle, Launcher, Program
 from providers.huggingface.settings import Settings
 from providers.ports import Artifact, DeploymentOutcome, DeploymentReport, DeploymentRequest, ServingTarget
+from providers.redaction import redacted
 from training.contract import LOG_FILE, write_json
 
 DEPLOYMENTS_FOLDER = "deployments"
@@ -187,7 +188,7 @@ class LocalDeployments:
         try:
             self._probe.complete(target, PROBE, timeout_s=PROBE_S_MAX)
         except ChatError as exc:
-            return f"it answers {exc.status} to a chat: {exc.body}"[:500]
+            return f"it answers {exc.status} to a chat: {redacted(exc.body)}"
         except (UnavailableError, OutcomeUnknownError):
             return f"no answer after {waited_s:.0f} s" if waited_s > STARTUP_S_MAX else None
         write_json(folder / READY_FILE, {"at": self._now().timestamp()})

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from providers.errors import RejectedError, UnavailableError
+from providers.redaction import redacted
 from training.contract import write_json
 
 RECORD_FILE = "record.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TAIL_BYTES = 64_000
-LAST_WORDS_MAX = 300
 
 
 def named_folder(parent: Path, name: str) -> Path | None:
@@ -82,10 +82,10 @@ def tail(log: Path, *, lines: int) -> Sequence[str]:
 
 
 def last_words(log: Path) -> str:
-    """One line that says best why a program ended; short, for it enters the event log, and a log can quote data."""
+    """One line that says best why a program ended, redacted: it enters the event log, and can quote data."""
     lines = tail(log, lines=40)
     telling = [line for line in lines if re.search(r"(?i)error|exception|killed|not found", line)]
-    return (telling or [*lines] or ["it printed nothing"])[-1].strip()[:LAST_WORDS_MAX]
+    return redacted((telling or [*lines] or ["it printed nothing"])[-1])
 
 
 def _rename(fresh: Path, folder: Path) -> None:

@@ -31,6 +31,7 @@ from providers.huggingface.folders import (
 from providers.huggingface.launcher import Launcher, Program
 from providers.huggingface.settings import Settings
 from providers.ports import Artifact, Checkpoint, Estimate, JobReport, MetricPoint, TrainingRequest
+from providers.redaction import redacted
 from training import hyperparameters
 from training.contract import (
     LOG_FILE,
@@ -323,7 +324,7 @@ def _ended(name: str, status: RunStatus, record: Mapping[str, object]) -> JobRep
         name=name,
         status=status.state,
         outcome="failed" if status.state == "failed" else "cancelled",
-        error=status.error,
+        error=redacted(status.error) if status.error else None,
         step=status.step,
         steps_total=status.steps_total,
         trained_tokens=status.trained_tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from providers.errors import (
     ChatError,
@@ -15,6 +15,7 @@ from providers.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from providers.redaction import redacted
 from providers.waits import retry_after_s
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def translated(
     except (openai.APIConnectionError, openai.APIResponseValidationError) as exc:
         raise _of_connection(exc, operation, effect=effect, token=token) from exc
     except ValueError as exc:  # an answer that was cut off is no JSON
-        raise _lost(f"the answer cannot be read: {exc}", operation, effect=effect, token=token) from exc
+        raise _lost("the answer cannot be read: it is no JSON", operation, effect=effect, token=token) from exc
 
 
 @contextlib.contextmanager
@@ -57,28 +58,26 @@ def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, Non
             body: object = exc.body
             with contextlib.suppress(ValueError):
                 body = exc.response.json()
-            raise ChatError(exc.message, status=exc.status_code, body=body, code=_code(exc)) from exc
+            raise ChatError(_message(exc), status=exc.status_code, body=body, code=_code(exc)) from exc
 
 
 def _of_status(
     exc: openai.APIStatusError, operation: str, *, now: Callable[[], datetime], effect: bool, token: str | None
 ) -> ProviderError:
-    code, status, request_id = _code(exc), exc.status_code, exc.request_id
+    code, status, request_id, message = _code(exc), exc.status_code, exc.request_id, _message(exc)
     if status in _UNAUTHORIZED:
-        return UnauthorizedError(exc.message, operation=operation, code=code, request_id=request_id)
+        return UnauthorizedError(message, operation=operation, code=code, request_id=request_id)
     if status == _THROTTLED and code not in QUOTA_CODES:
         wait_s = retry_after_s(exc.response.headers, now=now())
-        return UnavailableError(
-            exc.message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id
-        )
+        return UnavailableError(message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id)
     if status >= _BROKEN or status == _TIMED_OUT:
         if effect:
-            return OutcomeUnknownError(exc.message, operation=operation, token=token, code=code or str(status))
+            return OutcomeUnknownError(message, operation=operation, token=token, code=code or str(status))
         wait_s = retry_after_s(exc.response.headers, now=now())
         return UnavailableError(
-            exc.message, operation=operation, retry_after_s=wait_s, code=code or str(status), request_id=request_id
+            message, operation=operation, retry_after_s=wait_s, code=code or str(status), request_id=request_id
         )
-    return RejectedError(exc.message, operation=operation, code=code, request_id=request_id)
+    return RejectedError(message, operation=operation, code=code, request_id=request_id)
 
 
 def _of_connection(exc: openai.APIError, operation: str, *, effect: bool, token: str | None) -> ProviderError:
@@ -86,8 +85,8 @@ def _of_connection(exc: openai.APIError, operation: str, *, effect: bool, token:
 
     cause = exc.__cause__
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
-        return UnavailableError(f"no connection: {cause}", operation=operation)
-    return _lost(f"the answer was lost: {cause or exc.message}", operation, effect=effect, token=token)
+        return UnavailableError(f"no connection: {redacted(cause)}", operation=operation)
+    return _lost(f"the answer was lost: {redacted(cause or exc.message)}", operation, effect=effect, token=token)
 
 
 def _lost(message: str, operation: str, *, effect: bool, token: str | None) -> ProviderError:
@@ -98,3 +97,9 @@ def _lost(message: str, operation: str, *, effect: bool, token: str | None) -> P
 
 def _code(exc: openai.APIStatusError) -> str | None:
     return None if exc.code is None else str(exc.code)
+
+
+def _message(exc: openai.APIStatusError) -> str:
+    """The SDK's own message is the whole answer; what the service says stands in it."""
+    said: object = cast("dict[str, object]", exc.body).get("message") if isinstance(exc.body, dict) else None
+    return redacted(said or exc.message, code=_code(exc), request_id=exc.request_id)

@@ -32,6 +32,7 @@ from providers.ports import (
     MetricPoint,
     TrainingRequest,
 )
+from providers.redaction import redacted
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -271,7 +272,7 @@ def _report(job: Json) -> JobReport:
         status=status,
         outcome=outcome,
         artifact=Artifact(id=str(done), base_model=job.get("model")) if done else None,
-        error=f"{error.get('message')} ({error.get('code')})" if error and outcome == "failed" else None,
+        error=redacted(error.get("message") or "", code=error.get("code")) if error and outcome == "failed" else None,
         estimated_finish_at=_moment(job.get("estimated_finish")),
         trained_tokens=job.get("trained_tokens"),
         duration_s=float(ended - job["created_at"]) if ended else None,

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 FaultKind = Literal[
-    "throttled", "server-error", "unauthorized", "forbidden", "quota",
+    "throttled", "server-error", "echo", "unauthorized", "forbidden", "quota",
     "timeout", "reset", "reset-in-body", "duplicate", "slow",
     "stale", "cut-short", "unknown-status", "backwards",
     "delete-ignored", "delete-reappears", "vanishes", "doomed", "clock-jump",
@@ -62,6 +62,11 @@ def throttled(retry_after: RetryAfter = "seconds", *, seconds: float = 1.0) -> F
 
 def server_error(status: int = 500, *, after_effect: bool = False) -> Fault:
     return Fault(kind="server-error", status=status, after_effect=after_effect)
+
+
+def echo(status: int = 400) -> Fault:
+    """Refused in words that quote what was sent: the credential and the body."""
+    return Fault(kind="echo", status=status)
 
 
 def timeout(*, after_effect: bool, hold_s: float = 30.0) -> Fault:

@@ -16,6 +16,8 @@ from providers.rehearsal.truth import Call, Json, Thing
 from providers.rehearsal.world import World
 
 REHEARSAL = {"x-rehearsal": "true"}
+SECRET_HEADERS = ("authorization", "api-key", "x-amz-security-token")
+QUOTED_BYTES_MAX = 2_000
 
 
 class RefusalError(Exception):
@@ -144,6 +146,8 @@ class Service:
         match fault.kind:
             case "throttled" | "unauthorized" | "forbidden" | "quota":
                 return self._refuse(fault)
+            case "echo":
+                return self._dialect.error(RefusalError(fault.status, "invalid_value", _quoting(request)))
             case "server-error" | "timeout" | "reset" if not fault.after_effect:
                 return self._break(fault)
             case "slow":
@@ -213,6 +217,12 @@ class Service:
         reply.headers.update(REHEARSAL)
         reply.headers[self._dialect.request_id] = self._world.id("", 32)
         return reply
+
+
+def _quoting(request: Request) -> str:
+    """As services do that explain a refusal by what they were sent."""
+    secrets = ", ".join(f"{name}: {request.headers[name]}" for name in SECRET_HEADERS if name in request.headers)
+    return f"cannot process {request.body[:QUOTED_BYTES_MAX].decode('utf-8', errors='replace')!r} with {secrets}"
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import aiohttp
 from starlette.types import Message
 
+from providers.redaction import redacted, without_secrets
 from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend, Link
 from registry.gateway.counting import Tail, Tokens
@@ -25,8 +26,7 @@ HeaderList = list[tuple[bytes, bytes]]
 READ_BYTES = 64 * 1024
 """Of one answer, read ahead of a caller that reads slowly; twice as much and the provider is made to wait."""
 ERROR_BYTES_MAX = 100_000
-ERROR_TEXT_MAX = 2_000
-_BROKEN = 500
+_REFUSED, _BROKEN = 400, 500
 _ELSEWHERE = range(300, 400)
 """A redirection is not followed, and not handed on: it would take a caller's token to somebody else."""
 _HOP_BY_HOP = frozenset(
@@ -99,6 +99,9 @@ class HttpRelay:
         async with await self._asked(link, ask, extra) as response:
             if response.status >= _BROKEN or response.status in _ELSEWHERE:
                 raise await _failure(response)
+            if response.status >= _REFUSED:
+                await _refuse(response, backend, answer)
+                return
             await answer.start(response.status, [*_handed_on(response), *backend.headers])
             try:
                 await _pass_through(response, answer)
@@ -139,6 +142,29 @@ async def _pass_through(response: aiohttp.ClientResponse, answer: Answer) -> Non
         await answer.pass_on(chunk)
 
 
+async def _refuse(response: aiohttp.ClientResponse, backend: Backend, answer: Answer) -> None:
+    """The provider's own 4xx, in its own words, which are the caller's; a credential that they quote is not."""
+    try:
+        body = await _whole(response)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _unanswered(error) from error
+    told = without_secrets(body.decode("utf-8", errors="replace")).encode()
+    headers = [one for one in _handed_on(response) if one[0] != b"content-length"]
+    await answer.start(response.status, [*headers, (b"content-length", str(len(told)).encode()), *backend.headers])
+    await answer.end(told)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """An answer that says what is wrong; what is longer than such answers are is left away."""
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= ERROR_BYTES_MAX:
+            response.close()
+            break
+    return body[:ERROR_BYTES_MAX]
+
+
 def _handed_on(response: aiohttp.ClientResponse) -> HeaderList:
     found: HeaderList = []
     for name, value in response.raw_headers:
@@ -165,7 +191,7 @@ async def _failure(response: aiohttp.ClientResponse) -> UpstreamError:
     """A 5xx of the provider's. 503 and 504 stay what they are."""
     text = ""
     try:
-        text = _message(await response.content.read(ERROR_BYTES_MAX))
+        text = _message(await _whole(response))
     except (aiohttp.ClientError, TimeoutError):
         response.close()
     status = response.status if response.status in {503, 504} else 502
@@ -183,11 +209,11 @@ def _message(body: bytes) -> str:
     try:
         said: object = json.loads(body)
     except ValueError:
-        return body.decode("utf-8", errors="replace")[:ERROR_TEXT_MAX]
+        return redacted(body.decode("utf-8", errors="replace")) if body else ""
     while isinstance(said, dict):
         inner = cast("dict[str, object]", said)
         said = inner.get("error") or inner.get("message") or inner.get("detail")
-    return str(said or "")[:ERROR_TEXT_MAX]
+    return redacted(said) if said else ""
 
 
 def _reason(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from providers.errors import ProviderError, UnavailableError
+from providers.redaction import redacted
 from registry.application.commands import Commands
 from registry.application.ports import Clock, EventLog, Providers
 from registry.application.unit import Door
@@ -320,7 +321,7 @@ class Reconciler:
             logger.warning("%s %s: %s", step.action.value, key[0], error.message)
             return error.message
         logger.error("%s %s", step.action.value, key[0], exc_info=error)
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {redacted(error)}"
 
     def _steps(self, *, sweep: bool = False) -> list[Step]:
         steps = self._planning.steps(sweep=sweep)

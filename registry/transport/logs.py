@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import cast
 
+from providers.redaction import without_secrets
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 logger = logging.getLogger("tenure.http")
@@ -30,7 +32,7 @@ class JsonLines(logging.Formatter):
             line["request_id"] = current
         line.update(cast("dict[str, object]", getattr(record, "fields", {})))
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
