@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from providers.rehearsal import bedrock_parts as aws
 from providers.rehearsal.bedrock_service import DEPLOYMENT, PROVISIONED
-from providers.rehearsal.completions import Answer, answer
+from providers.rehearsal.calling import ToolCall, calls
+from providers.rehearsal.completions import Answer, answer, calling, digest_of
 from providers.rehearsal.eventstream import frame
 from providers.rehearsal.faults import Fault
 from providers.rehearsal.http import Reply, Request, json_reply
@@ -42,9 +45,11 @@ class BedrockRuntime:
 
     def _converse(self, call: Exchange) -> Reply:
         said = self._said(call)
+        content: list[Json] = [{"text": said.text}] if said.text else []
+        content += [{"toolUse": {"toolUseId": one.id, "name": one.name, "input": one.input}} for one in said.calls]
         return json_reply(
             {
-                "output": {"message": {"role": "assistant", "content": [{"text": said.text}]}},
+                "output": {"message": {"role": "assistant", "content": content}},
                 "stopReason": _reason(said),
                 "usage": _usage(said),
                 "metrics": {"latencyMs": 1},
@@ -61,16 +66,27 @@ class BedrockRuntime:
     def _said(self, call: Exchange) -> Answer:
         name = self._serving(call)
         messages = tables(call.body.get("messages"))
-        if not messages or messages[0].get("role") != "user":
-            raise aws.invalid("A conversation must start with a user message. Try again with a conversation that does.")
-        roles = [message["role"] for message in messages]
-        if any(one == two for one, two in pairwise(roles)):
-            raise aws.invalid("Roles must alternate between user and assistant.")
-        config = table(call.body.get("inferenceConfig"))
+        _check(messages, call.body)
         turns = [*_texts(call.body.get("system"))]
         for message in messages:
             turns += _texts(message["content"])
+        if used := self._calls(name, turns, call.body, messages[-1]):
+            return calling(turns, used)
+        config = table(call.body.get("inferenceConfig"))
         return answer(name, turns, max_tokens=config.get("maxTokens"), stop=config.get("stopSequences") or [])
+
+    @staticmethod
+    def _calls(name: str, turns: Sequence[str], body: Json, last: Json) -> list[ToolCall]:
+        config = table(body.get("toolConfig"))
+        specs = [table(tool.get("toolSpec")) for tool in tables(config.get("tools"))]
+        tools = {str(spec.get("name")): table(table(spec.get("inputSchema")).get("json")) for spec in specs}
+        choice = table(config.get("toolChoice"))
+        if "tool" in choice:
+            tools = {choice["tool"]["name"]: tools[choice["tool"]["name"]]}
+        answered = any("toolResult" in block for block in tables(last["content"]))
+        must = bool(choice.keys() & {"any", "tool"})
+        question = turns[-1] if turns else ""
+        return calls(tools, question, must=must, answered=answered, id=f"tooluse_{digest_of(name, turns)}")
 
     def _serving(self, call: Exchange) -> str:
         """The model's name. A custom model answers only through what serves it."""
@@ -91,17 +107,46 @@ class BedrockRuntime:
         raise aws.missing(target)
 
 
+def _check(messages: Sequence[Json], body: Json) -> None:
+    """As Converse checks a conversation. Raises RefusalError (400)."""
+    if not messages or messages[0].get("role") != "user":
+        raise aws.invalid("A conversation must start with a user message. Try again with a conversation that does.")
+    if any(one["role"] == two["role"] for one, two in pairwise(messages)):
+        raise aws.invalid("Roles must alternate between user and assistant.")
+    asked: set[str] = set()
+    for at, message in enumerate(messages):
+        blocks = tables(message["content"])
+        if not blocks:
+            raise aws.invalid(f"The content field in the Message object at messages.{at} is empty.")
+        if any(not str(block.get("text", "x")).strip() for block in blocks):
+            raise aws.invalid(f"The text field in the ContentBlock object at messages.{at}.content is blank.")
+        answered = {str(block["toolResult"]["toolUseId"]) for block in blocks if "toolResult" in block}
+        if asked != answered:
+            raise aws.invalid(f"Expected toolResult blocks at messages.{at}.content for the following Ids: {asked}")
+        asked = {str(block["toolUse"]["toolUseId"]) for block in blocks if "toolUse" in block}
+        if (asked or answered) and "toolConfig" not in body:
+            raise aws.invalid("The toolConfig field must be defined when using toolUse and toolResult content blocks.")
+
+
 def _frames(said: Answer) -> Iterator[bytes]:
     yield frame("messageStart", {"role": "assistant"})
     for piece in said.pieces():
         yield frame("contentBlockDelta", {"delta": {"text": piece}, "contentBlockIndex": 0})
-    yield frame("contentBlockStop", {"contentBlockIndex": 0})
+    if said.text:
+        yield frame("contentBlockStop", {"contentBlockIndex": 0})
+    for block, call in enumerate(said.calls, start=1 if said.text else 0):
+        use = {"toolUseId": call.id, "name": call.name}
+        yield frame("contentBlockStart", {"start": {"toolUse": use}, "contentBlockIndex": block})
+        text = json.dumps(call.input) if call.input else ""
+        for part in (text[:5], text[5:]):
+            yield frame("contentBlockDelta", {"delta": {"toolUse": {"input": part}}, "contentBlockIndex": block})
+        yield frame("contentBlockStop", {"contentBlockIndex": block})
     yield frame("messageStop", {"stopReason": _reason(said), "additionalModelResponseFields": _FIELDS})
     yield frame("metadata", {"usage": _usage(said), "metrics": {"latencyMs": 1}})
 
 
 def _reason(said: Answer) -> str:
-    return "max_tokens" if said.finish == "length" else "end_turn"
+    return {"length": "max_tokens", "tool_calls": "tool_use"}.get(said.finish, "end_turn")
 
 
 def _usage(said: Answer) -> Json:
@@ -110,4 +155,16 @@ def _usage(said: Answer) -> Json:
 
 
 def _texts(blocks: object) -> list[str]:
-    return [str(block["text"]) for block in tables(blocks) if "text" in block]
+    """A picture is told by its size, so that an answer shows that it arrived."""
+    found: list[str] = []
+    for block in tables(blocks):
+        match block:
+            case {"text": text}:
+                found.append(str(text))
+            case {"image": {"format": kind, "source": {"bytes": data}}}:
+                found.append(f"[{kind} of {len(base64.b64decode(data))} bytes]")
+            case {"toolResult": {"content": inner}}:
+                found += _texts(inner)
+            case _:
+                pass
+    return found

@@ -109,7 +109,7 @@ def chat_reply(world: World, call: Exchange, model: str) -> Reply:
     said = answer_openai(model, call.body)
     named, created = world.id("chatcmpl-"), world.clock.told(call.now)
     if not call.body.get("stream"):
-        return json_reply(completion(named, model, created, said))
+        return json_reply(completion(named, model, created, said, call.body))
     options = table(call.body.get("stream_options"))
     return Reply(
         headers={"content-type": "text/event-stream"},
