@@ -33,6 +33,7 @@ BASES = {
     "rehearsal-azure": ("gpt-4.1-2025-04-14", "azure.chat"),
     "rehearsal-aws": ("amazon.nova-lite-v1:0:300k", "bedrock-runtime.converse*"),
 }
+DEPLOYS = {"rehearsal-azure": "arm.put_deployment", "rehearsal-aws": "bedrock.create_provisioned*"}
 DATA = ("data", "uploads")
 """Folders of a home that hold training data."""
 TENURE = str(Path(sys.executable).with_name("tenure"))
@@ -124,6 +125,8 @@ def live(ears: Ears, clouds: Rehearsal) -> None:
         clouds.faults.inject(chat, faults.server_error(500), times=None)
         ears.tenure("chat", connection, QUESTION, code=5, answers=True)
         clouds.faults.clear()
+        clouds.faults.inject(chat, faults.echo(), times=1)
+        ears.tenure("chat", connection, QUESTION, code=2, answers=True)
         for words in (("show", f"{connection}@1"), ("history", connection), ("metrics", f"{connection}@1")):
             ears.tenure(*words, "--json")
 
@@ -141,8 +144,17 @@ def err_in_commands(ears: Ears, clouds: Rehearsal) -> None:
     ears.tenure("connections", "test", "wrong", code=5)
     train = str(ears.folder / "train.csv")
     ears.tenure("fine-tune", "wrong", "--connection", "wrong", *wanted, train, code=2)
-    clouds.faults.inject("openai.create_job", faults.doomed(), times=1)
-    ears.tenure("fine-tune", "doomed", "--connection", "rehearsal-openai", *wanted, train, "--wait", code=1)
+    told = f'line 3: {{"prompt": "{PROMPT} 3", "completion": "{COMPLETION} 3"}} was refused; {COMPLETION} is no answer'
+    for connection, (base, _) in BASES.items():
+        words = ("--connection", connection, "--base-model", base, "--train", train, "--wait")
+        clouds.faults.inject("*.create*job", faults.doomed(told), times=1)
+        ears.tenure("fine-tune", "doomed", *words, code=1)
+        clouds.faults.inject("*.create*job", faults.echo(), times=1)
+        ears.tenure("fine-tune", "echoed", *words, code=1)
+        if connection in DEPLOYS:
+            for fault in (faults.doomed(told), faults.echo()):
+                clouds.faults.inject(DEPLOYS[connection], fault, times=1)
+                ears.tenure("fine-tune", "undeployed", *words, "--activate", code=1)
     ears.tenure("reconcile")
     ears.tenure("doctor", code=1)
 
@@ -159,6 +171,14 @@ def serve(ears: Ears, clouds: Rehearsal) -> None:
             clouds.faults.inject(chat, faults.server_error(500), times=None)
             ask(ears, http, "/v1/chat/completions", question, 502)
             clouds.faults.clear()
+            clouds.faults.inject(chat, faults.echo(503), times=None)
+            ask(ears, http, "/v1/chat/completions", question, 503)
+            clouds.faults.clear()
+            clouds.faults.inject(chat, faults.echo(), times=1)
+            refused = http.post("/v1/chat/completions", json=question)
+            assert refused.status_code == 400
+            # What they asked is theirs to read again; the credential is not.
+            ears.heard.append((f"refusal of {model}", refused.text.replace(QUESTION, "")))
         ask(ears, http, "/v1/chat/completions", {"model": "rehearsal-openai", "messages": QUESTION}, 400)
         written = {"name": "x", "provider": "openai", "api_key": WRITTEN}
         ask(ears, http, "/api/v1/connections", written, 422)
