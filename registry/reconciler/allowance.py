@@ -70,6 +70,9 @@ class Allowance:
         if kind is None:
             return None
         with self._lock:
+            bucket = self._buckets.get((connection, kind))
+            if bucket is None or bucket.tokens >= 1:
+                return None
             missing = 1 - self._filled(connection, kind, now).tokens
         return now + timedelta(seconds=missing / self._rates[kind].per_s) if missing > 0 else None
 

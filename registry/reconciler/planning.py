@@ -49,6 +49,8 @@ class Planning:
         self._lock = threading.Lock()
         self._at: int | None = None
         self._registry = RegistryState()
+        self._default = Policy.of({})
+        """The registry's own policy: of what belongs to no model."""
         self._connections: dict[str, ConnectionState] = {}
         self._groups: dict[str, _Group] = {}
         self._planned: list[Step] | None = None
@@ -67,6 +69,10 @@ class Planning:
                 self._planned = sorted(steps, key=_order)
             planned = self._planned
             return [*self._sweeps(), *planned] if sweep else list(planned)
+
+    def connection(self, name: str) -> ConnectionState | None:
+        """As of the last look at the steps; None where it is not declared, or no longer."""
+        return self._connections.get(name)
 
     def in_motion(self) -> bool:
         """Whether anything is under way (a deployment that simply serves is not)."""
@@ -148,6 +154,7 @@ class Planning:
 
     def _set_registry(self) -> None:
         self.settings = SchedulerSettings.of(self._registry.scheduler)
+        self._default = Policy.of({}, self._registry.policy)
         for group in self._groups.values():
             group.policy = group.steps = None
 
@@ -213,7 +220,7 @@ class Planning:
             versions=tuple(group.versions.values()),
             deployments=tuple(sorted(group.deployments.values(), key=_age)),
             policies={name: group.policy} if name else {},
-            default=Policy.of({}, self._registry.policy),
+            default=self._default,
             serves_alone=frozenset(one for one in connections if self._needs_no_deployment(one)),
             retired={name: tuple(group.retired.values())} if group.retired else {},
             last_used=self._uses.all() if asks else {},

@@ -181,9 +181,11 @@ class Reconciler:
         for _ in range(ROUNDS_MAX):
             progressed = False
             steps = [step for step in self._steps(sweep=sweep) if step.connection == connection]
+            now = self._clock()
             for work in self._units(steps):
-                now = self._clock()
                 due = [step for step in work if self._left(step, looked, now, paced=paced)]
+                if not due:
+                    continue
                 looked.update((step.subject, step.action) for step in due if step.action in LOOKS)
                 for step, outcome in self._perform(due):
                     progressed = progressed or outcome.outcome == "done"
@@ -191,6 +193,7 @@ class Reconciler:
                         looked.add((step.subject, step.action))
                     if step.action not in QUIET or outcome.outcome != "waiting" or outcome.detail:
                         told.append(outcome)
+                now = self._clock()
             if not progressed:
                 break
         return told
@@ -259,7 +262,7 @@ class Reconciler:
             return DAILY
         if step.action in QUIET:
             return settings.sweep
-        connection = self._log.connection(step.connection)
+        connection = self._planning.connection(step.connection)
         own = self._providers.of(connection).capabilities.poll_interval_s if connection is not None else None
         if step.action == Action.WATCH and not (step.deployment and step.deployment.missed_reads):
             return timedelta(seconds=own * WATCH_PACE) if own is not None else settings.sweep
@@ -267,7 +270,7 @@ class Reconciler:
 
     def _perform(self, steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
         """Steps that one look serves, or one step."""
-        look = self._look_of(steps[0]) if steps else None
+        look = self._look_of(steps[0])
         if look is None:
             for step in steps:
                 yield step, self._attempt(step, lambda one=step: self._performers[one.action](one))

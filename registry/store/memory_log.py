@@ -65,6 +65,8 @@ class MemoryLog:
         self._events: list[Event] = []
         self._streams: dict[str, list[Event]] = {}
         self._states: dict[str, State] = {}
+        self._of_kind: dict[type[State], dict[str, State]] = {}
+        """The same states, by what they are of."""
         self._keys: dict[str, Idempotency] = {}
         self._metrics: dict[VersionRef, dict[tuple[int, int, str], Metric]] = {}
         self._usage: dict[usages.UsageKey, usages.UsageRow] = {}
@@ -120,7 +122,12 @@ class MemoryLog:
         state = self._states.get(event.stream) or empty_state(event.stream)
         if state is not None:
             apply(state, event)
-            self._states[event.stream] = state
+            if event.stream_version == 1:
+                self._keep(event.stream, state)
+
+    def _keep(self, stream: str, state: State) -> None:
+        self._states[stream] = state
+        self._of_kind.setdefault(type(state), {})[stream] = state
 
     def record_metrics(self, ref: VersionRef, points: Sequence[Metric]) -> None:
         with self._lock:
@@ -224,8 +231,9 @@ class MemoryLog:
     def _kind(self, kind: type[S], at: int | None = None) -> list[S]:
         """The log's own, for reading with the lock held: whoever hands them out copies them."""
         self._check()
-        states = self._states if at is None else fold_events(self._of(None, at))
-        return [state for state in states.values() if isinstance(state, kind)]
+        if at is None:
+            return cast("list[S]", list(self._of_kind.get(kind, {}).values()))
+        return [state for state in fold_events(self._of(None, at)).values() if isinstance(state, kind)]
 
     def _all(self, kind: type[S], at: int | None) -> list[S]:
         with self._lock:
@@ -307,7 +315,9 @@ class MemoryLog:
     def rebuild(self) -> int:
         with self._lock:
             self._check()
-            self._states = fold_events(self._events)
+            self._states, self._of_kind = {}, {}
+            for stream, state in fold_events(self._events).items():
+                self._keep(stream, state)
             return len(self._events)
 
     def export(self, target: Path) -> int:

@@ -198,12 +198,16 @@ class StormyProviders(FakeProviders):
     def __init__(self, sky: Sky) -> None:
         super().__init__(sky.clock)
         self._sky = sky
+        self._doors: dict[str, FakeProvider] = {}
 
     def of(self, connection: ConnectionState) -> FakeProvider:
-        if connection.name not in self.clouds and connection.provider in self.SERVING:
+        """One door per connection, as in a real registry: no connection's settings change here."""
+        door = self._doors.get(connection.name)
+        if door is None:
             serving = self.SERVING[connection.provider]
             self.clouds[connection.name] = StormyCloud(connection.name, self._sky, serving=serving)
-        return super().of(connection)
+            door = self._doors[connection.name] = super().of(connection)
+        return door
 
     def all(self) -> list[StormyCloud]:
         return [cloud for cloud in self.clouds.values() if isinstance(cloud, StormyCloud)]
@@ -238,7 +242,11 @@ class MortalLog:
         return appended
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
+        """Everything else is the log's own, kept here once it was asked for."""
+        own = getattr(self._log, name)
+        if callable(own):
+            self.__dict__[name] = own
+        return own
 
 
 @dataclass(frozen=True, slots=True)
