@@ -38,9 +38,12 @@ class Misses:
         return missed
 
     def shown(self, one: DeploymentState) -> None:
-        self._seen[one.id] = self._clock()
+        self.seen(one.id)
         if one.missed_reads:
             self._tell(one, DeploymentShownAgain(deployment=one.id))
+
+    def seen(self, id: str) -> None:
+        self._seen[id] = self._clock()
 
     def last_seen(self, one: DeploymentState) -> datetime | None:
         """For whoever records that it is gone. As the log has it, where this process never saw it."""

@@ -138,6 +138,7 @@ class Sweeping:
             return (events if unit.deployment(found) is None else []), {}
 
         self._door.run(Command(name="orphan-found", body={"id": report.id}, who=who), decide)
+        self._misses.seen(found)
 
     def _suspected(self, connection: str, report: DeploymentReport) -> VersionState | None:
         """The version that the name was made for, if what serves there is its artifact."""
