@@ -242,11 +242,7 @@ class MortalLog:
         return appended
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the log's own, kept here once it was asked for."""
-        own = getattr(self._log, name)
-        if callable(own):
-            self.__dict__[name] = own
-        return own
+        return getattr(self._log, name)
 
 
 @dataclass(frozen=True, slots=True)
