@@ -20,6 +20,7 @@ from registry.api.operations import Operations
 from registry.api.schemas import components
 from registry.api.session import Session
 from registry.api.versions import Versions
+from registry.transport.routes import Route
 from registry.transport.services import Services
 from registry.transport.uploads import Uploads
 
@@ -29,7 +30,7 @@ __all__ = ["document", "routes"]
 def routes(services: Services) -> APIRouter:
     once = Once(services.registry.log)
     uploads = Uploads(services.registry.home)
-    rest = APIRouter(prefix="/api/v1")
+    rest = APIRouter(prefix="/api/v1", route_class=Route)
     for part in (
         Models(services, once),
         Versions(services, once, uploads),

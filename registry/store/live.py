@@ -26,7 +26,7 @@ from registry.store.statements import stored_states
 
 STATES_MAX = 10_000
 RECENT_MAX = 5_000
-"""Events at the log's end that are read from memory: those who follow the log would wait for the database after each."""
+"""Events at the end of the log that are read from memory: who follows it would wait for the database after each."""
 KEYS_MAX = 65_536
 """Idempotency keys remembered beside the database, so that one recorded while it was asked is not overlooked."""
 HEAD_MISSES_MAX = 32

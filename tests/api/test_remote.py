@@ -100,7 +100,8 @@ def test_the_whole_life_of_a_version_from_elsewhere(remote: Remote, stage: Stage
 def test_money_comes_back_exact(remote: Remote, stage: Stage) -> None:
     stage.active()
     stage.clock.advance(hours=2)
-    here, there = stage.registry.auditing.audit(to=stage.clock.time), remote.audit(to=stage.clock.time)
+    end = stage.clock.time
+    here, there = stage.registry.auditing.audit(to=end), remote.audit(to=end)
     assert isinstance(there.deployments[0], BilledDeploymentView)
     assert (there.deployments[0].cost, there.totals) == (here.deployments[0].cost, here.totals)
     assert remote.audit(by="model").groups[0]["model"] == BOT
