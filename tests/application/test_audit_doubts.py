@@ -204,3 +204,30 @@ def test_a_commitment_is_billed_for_sure_whoever_saw_it(stage: Stage) -> None:
     says(stage, deployment_stream("dep_1"), gone)
     stage.clock.advance(days=40)
     assert spans(stage) == [(30 * 24 * 60, True), (2 * 24 * 60, False)]
+
+
+def test_between_a_read_that_missed_it_and_one_that_showed_it_again_nobody_knows(stage: Stage) -> None:
+    standby(stage)
+    stage.run()
+    gone = next(iter(stage.cloud().deployments.values()))
+    del stage.cloud().deployments[gone.id]
+    stage.run()
+    stage.clock.advance(minutes=3)
+    stage.cloud().deployments[gone.id] = gone
+    stage.run()
+    stage.clock.advance(hours=1)
+    assert spans(stage) == [(0.3, True), (3.0, False), (60.0, True)]
+
+
+def test_what_is_attached_costs_what_it_cost_since_it_was_made(stage: Stage) -> None:
+    ref = stage.trained()
+    (artifact,) = stage.cloud().artifacts
+    made = stage.cloud().stranger("by-hand", artifact)
+    stage.clock.advance(days=30)
+    price = {"provider": "azure-openai", "unit": "hour", "currency": "USD", "source": "a list"}
+    dearer = {**price, "price": "9", "effective": stage.clock.time.date().isoformat()}
+    stage.registry.declaring.apply({"prices": [{**price, "price": "2"}, dearer]}, ANA, plan=False)
+    stage.registry.commands.attach(ref, made.id, ANA)
+    stage.clock.advance(hours=1)
+    (entry,) = stage.registry.auditing.audit().deployments
+    assert [one.hourly_rate for one in entry.intervals] == [Decimal(2), Decimal(9)]

@@ -1,9 +1,10 @@
 """A year of a registry beside the bills of its providers: `python -m tests.simulation.year --seeds 20 [--first 0]`.
 
-The real registry on a real home works on accounts that keep a bill of their own (`meter`). After each month, and at the
-end for all of them, the audit is held against the bills, deployment by deployment. An even seed is calm: nothing fails
-and nobody interferes, and the two are equal to the cent. In an odd one calls fail, processes are killed and deployments
-go and come behind the registry's back: then the bill lies between what the ledger knows and what it counts.
+The real registry works on accounts that keep a bill of their own (`meter`). After each month, and at the end for all of
+them, the audit is held against the bills, deployment by deployment. An even seed is calm: nothing fails and nobody
+interferes, and the two are equal to the cent. In an odd one calls fail, processes are killed and deployments go and come
+behind the registry's back: then the bill lies between what the ledger knows and what it counts. Of four seeds in a row,
+two are over DuckDB and two over memory, which is faster.
 """
 
 from __future__ import annotations
@@ -14,35 +15,41 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random  # noqa: TID251 -- seeded: a seed always plays the same
-from typing import Any, cast
+from typing import cast
 
-from providers.ports import DeploymentRequest
 from registry.application.audit_csv import audit_csv
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.application.views import AuditView, BilledDeploymentView
 from registry.domain.apply.deployments import DOUBT_MIN
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
-from registry.domain.states import ConnectionState
-from registry.domain.versions import Who
 from registry.store.duckdb_log import open_log
 from tests.clock import FakeClock, SequentialIds
-from tests.cloud import Crash, Deployed, Job
-from tests.fakes import FakeProvider
+from tests.cloud import Crash
 from tests.simulation.__main__ import quiet
+from tests.simulation.accounts import (
+    ANNOUNCED,
+    BARGAIN,
+    BEGIN,
+    DOCUMENT,
+    LATER,
+    LESS,
+    PRICES,
+    BillingCloud,
+    BillingProviders,
+)
 from tests.simulation.drama import OneLaneAfterAnother
-from tests.simulation.meter import Meter, Tariff
 from tests.simulation.rules import Broken
-from tests.simulation.sky import MortalLog, Sky, StormyCloud, StormyProviders
+from tests.simulation.sky import MortalLog, Sky
 from tests.stage import ANA, Stage
 
 CENT = Decimal("0.01")
-BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 MONTHS = tuple(datetime(2027 + number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in range(13))
 CLOSING = timedelta(days=1)
 """A month's bill comes so long after its end; by then the registry has looked."""
@@ -50,91 +57,6 @@ HOPS_H = (6, 12, 20, 30)
 """How long nothing happens: nobody looks, either."""
 PASS_S = 20.0
 PASSES_MAX = 30
-COMMITMENT = timedelta(days=30)
-ANNOUNCED, DEARER = datetime(2027, 5, 20, tzinfo=UTC), datetime(2027, 7, 1, tzinfo=UTC)
-BARGAIN = datetime(2027, 9, 17, tzinfo=UTC)
-"""On this day a price falls at once."""
-
-
-def price(provider: str, unit: str, amount: str, currency: str, **more: object) -> dict[str, object]:
-    told = {"provider": provider, "unit": unit, "price": amount, "currency": currency}
-    return {**told, "source": "the year's price list", **more}
-
-
-PRICES = (
-    price("azure-openai", "hour", "1.80", "USD", sku="Standard"),
-    price("azure-openai", "1M-tokens", "25.50", "USD"),
-    price("openai", "1M-tokens", "3.10", "USD"),
-    price("bedrock", "model-unit-hour", "21.18", "EUR"),
-    price("bedrock", "1M-tokens", "8", "EUR"),
-)
-LATER = (*PRICES, price("azure-openai", "hour", "2.125", "USD", sku="Standard", effective=DEARER.date()))
-LESS = (*PRICES[1:], price("azure-openai", "hour", "1.95", "USD", sku="Standard"))
-DOCUMENT = {
-    "connections": {
-        "cloud": {"provider": "azure-openai", "sku": "Standard"},
-        "alone": {"provider": "openai"},
-        "aws": {"provider": "bedrock", "region": "eu-central-1", "model_units": 2},
-    },
-    "models": {
-        "bot": {"policy": {"superseded_grace": "10m", "orphans": "adopt"}},
-        "desk": {"policy": {"superseded_grace": "2h", "idle_delete": "4d"}},
-    },
-    "policy": {"orphans": "delete"},
-    "scheduler": {"poll": "15s"},
-    "prices": PRICES,
-}
-
-
-def tariffs() -> dict[str, Tariff]:
-    return {
-        "cloud": Tariff("USD", [(BEGIN, Decimal("1.80")), (DEARER, Decimal("2.125"))], Decimal("25.50")),
-        "alone": Tariff("USD", [(BEGIN, Decimal(0))], Decimal("3.10")),
-        "aws": Tariff("EUR", [(BEGIN, Decimal("42.36"))], Decimal(8)),
-    }
-
-
-class BillingCloud(StormyCloud):
-    """It meters itself. Trainings take so many tokens as they take; now and then somebody commits to a month."""
-
-    def __init__(self, name: str, sky: Sky, tariff: Tariff) -> None:
-        super().__init__(name, sky, serving="none" if name == "alone" else "deployment")
-        self.meter = Meter(self, tariff)
-
-    def next_id(self, kind: str) -> str:
-        """No two accounts have one id: a bill may be of several."""
-        return f"{self.name}-{super().next_id(kind)}"
-
-    def _job(self, request: Any) -> Job:
-        job = super()._job(request)
-        job.tokens = self.sky.random.randint(10_000, 4_000_000)
-        return job
-
-    def progress(self, job: Job) -> None:
-        before = job.outcome
-        super().progress(job)
-        if job.outcome != before and job.outcome == "succeeded":
-            self.meter.training(job, self.clock.time)
-
-    def create(self, request: DeploymentRequest) -> Deployed:
-        known = len(self.bills)
-        one = super().create(request)
-        if len(self.bills) > known and self.name == "aws" and self.sky.random.random() < 0.4:
-            self.bills[-1].committed_until = one.committed_until = one.created_at + COMMITMENT
-        return one
-
-
-class BillingProviders(StormyProviders):
-    def __init__(self, sky: Sky) -> None:
-        super().__init__(sky)
-        for name, tariff in tariffs().items():
-            self.clouds[name] = BillingCloud(name, sky, tariff)
-
-    def of(self, connection: ConnectionState) -> FakeProvider:
-        return FakeProvider(self.clouds[connection.name])
-
-    def metered(self) -> Sequence[BillingCloud]:
-        return [cloud for cloud in self.clouds.values() if isinstance(cloud, BillingCloud)]
 
 
 class Year:
@@ -183,7 +105,7 @@ class Year:
 
     def play(self) -> None:
         """Raises Broken."""
-        for month, next_month in zip(MONTHS, MONTHS[1:], strict=False):
+        for month, next_month in pairwise(MONTHS):
             if month > BEGIN:
                 self.live(until=month + CLOSING)
                 self.close_month(month)
@@ -193,7 +115,7 @@ class Year:
         self.sky.rate = self.mortal.rate = 0.0
         self.live(until=MONTHS[-1] + CLOSING)
         self.close_month(MONTHS[-1])
-        for month, next_month in zip(MONTHS, MONTHS[1:], strict=False):
+        for month, next_month in pairwise(MONTHS):
             self.compare(month, next_month)
         self.ask_again()
         self.stage.registry.tools.verify()
@@ -364,7 +286,8 @@ class Year:
                 if entries is None:
                     self._is_foreign(cloud, id_, bill[id_])
                     continue
-                self._compare(f"{from_:%B} {cloud.name} {id_}", cloud, entries, bill.get(id_, Decimal(0)))
+                names = ", ".join(entry.deployment.id for entry in entries)
+                self._compare(f"{from_:%B} {cloud.name} {id_} ({names})", cloud, entries, bill.get(id_, Decimal(0)))
                 currency = cloud.meter.tariff.currency
                 totals[currency] = totals.get(currency, Decimal(0)) + bill.get(id_, Decimal(0))
             self._trained(cloud, view, from_, to)
@@ -375,9 +298,7 @@ class Year:
             if any(abs(serving[code] - totals[code]) >= CENT for code in totals):
                 raise Broken(f"{from_:%B}: the ledger says {serving}, the bills say {totals}")
 
-    def _compare(
-        self, what: str, cloud: BillingCloud, entries: Iterable[BilledDeploymentView], bill: Decimal
-    ) -> None:
+    def _compare(self, what: str, cloud: BillingCloud, entries: Iterable[BilledDeploymentView], bill: Decimal) -> None:
         """known <= bill <= counted; in a calm year all three are the same, to the cent."""
         self.compared += 1
         spans = [span for entry in entries for span in entry.intervals]
@@ -420,13 +341,15 @@ class Year:
                 continue
             for row in tenure.audit_against(path).rows:
                 theirs = row.status == "bill-only" and row.resource not in known
-                counted = row.difference is not None and row.difference < CENT
-                if not theirs and row.status != "fits" and (self.calm or not counted):
+                less = row.status == "ledger-only" or (row.difference is not None and row.difference < CENT)
+                if not theirs and row.status != "fits" and (self.calm or not less):
                     raise Broken(f"{from_:%B} {cloud.name}: beside its bill {row}")
         ours = self.folder / "focus.csv"
         ours.write_text(tenure.audit_focus(from_=from_, to=to).csv(), "utf-8")
         if ours.read_text("utf-8").count("\n") > 1 and not (view := tenure.audit_against(ours)).fits:
-            raise Broken(f"{from_:%B}: our own FOCUS does not fit: {[one for one in view.rows if one.status != 'fits']}")
+            raise Broken(
+                f"{from_:%B}: our own FOCUS does not fit: {[one for one in view.rows if one.status != 'fits']}"
+            )
 
 
 def play(seed: int) -> tuple[Year, str | None]:

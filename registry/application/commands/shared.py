@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from providers.errors import ProviderError, RejectedError
 from providers.errors import UnavailableError as ProviderUnavailableError
 from providers.ports import DeploymentReport
+from registry.application.commands.trainers import Trainers
 from registry.application.limits import Limits
 from registry.application.ports import Clock, EventLog, Providers, TrainingData
 from registry.application.prices import hourly_price, region_of, serving_sku, training_price, training_sku
@@ -42,8 +44,7 @@ class Shared:
         self._reading = reading
         self._door = door
         self.home = home
-        self.training_here: set[VersionRef] = set()
-        """Versions that this process trains itself (`new_version`)."""
+        self.trainers = Trainers(clock)
         self.limits = Limits(log=log, clock=clock, home=home, free_bytes=free_bytes)
 
     def registry_id(self) -> str:
@@ -55,17 +56,27 @@ class Shared:
     def price(
         self, connection: ConnectionState, report: DeploymentReport | None = None, base_model: str | None = None
     ) -> ev.Price:
-        """What an hour of a deployment at a connection costs: of one that is there (`report`), or of a new one."""
+        """What an hour of a deployment at a connection costs: of one that is there (`report`), or of a new one.
+
+        Of one that is there, since it was made, if the price of then is known.
+        """
         sku, units = serving_sku(connection)
-        return hourly_price(
-            self._log.registry().prices,
-            provider=connection.provider,
-            sku=report.sku if report and report.sku else sku,
-            units=report.hourly_units if report and report.hourly_units else units,
-            now=self._clock(),
-            model=base_model,
-            region=region_of(connection),
-        )
+        now = self._clock()
+
+        def price(at: datetime) -> ev.Price:
+            return hourly_price(
+                self._log.registry().prices,
+                provider=connection.provider,
+                sku=report.sku if report and report.sku else sku,
+                units=report.hourly_units if report and report.hourly_units else units,
+                now=at,
+                model=base_model,
+                region=region_of(connection),
+            )
+
+        made_at = report.created_at if report else None
+        then = price(min(made_at, now)) if made_at else None
+        return then if then is not None and then.hourly is not None else price(now)
 
     def training_price(self, version: VersionState) -> ev.UnitPrice | None:
         connection = self._log.connection(version.connection)

@@ -130,7 +130,8 @@ def _deployment_not_shown(state: DeploymentState, payload: ev.DeploymentNotShown
     state.missed_since = state.missed_since or event.recorded_at
 
 
-def _deployment_shown_again(state: DeploymentState, _payload: ev.DeploymentShownAgain, _event: Event) -> None:
+def _deployment_shown_again(state: DeploymentState, _payload: ev.DeploymentShownAgain, event: Event) -> None:
+    _doubt(state, state.missed_since, event.recorded_at)
     _shown(state)
 
 
