@@ -1,8 +1,13 @@
 """What the gateway costs beside asking the provider directly, and beside other gateways.
 
-A provider that answers at once, the gateway (a real `tenure serve`) and the callers are a process each. Whoever is
-compared is asked in turn, round after round; figures are medians of the rounds. `python -m benchmarks.gateway --alone`
-leaves other gateways out, `--quick` looks whether it works.
+A provider that answers at once, each gateway (ours is a real `tenure serve`) and the callers are a process each.
+Whoever is compared is asked in turn, round after round; figures are medians of the rounds.
+
+    python -m benchmarks.gateway            ours, and a switch of the active version under load; about six minutes
+    python -m benchmarks.gateway --rivals   ours beside LiteLLM's proxy and Portkey's gateway; about seven minutes
+    --quick                                 whether it works; figures mean little
+
+The other gateways are installed when they are first asked for: see `benchmarks.gateway_rivals`.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +31,14 @@ import psutil
 import uvloop
 
 import registry
-from benchmarks.gateway_load import Endpoint, Load, percentile
+from benchmarks.gateway_load import Endpoint, Load, check, percentile
 from benchmarks.gateway_rivals import RIVALS
 
 MODEL = "support-bot"
+OURS = "gateway"
 RATE = 200.0
+LOW_RATE = 50.0
+"""What every gateway that is compared can keep up with."""
 CONNECTIONS = 32
 MB = 1e6
 
@@ -41,102 +49,112 @@ class Size:
 
     rounds: int = 5
     seconds: float = 5.0
-    firsts: int = 100
+    firsts: int = 40
     requests: int = 10_000
     streams: int = 200
     switch_every_s: float = 5.0
 
 
-QUICK = Size(rounds=2, seconds=1.0, firsts=20, requests=300, streams=20, switch_every_s=0.5)
+QUICK = Size(rounds=2, seconds=1.0, firsts=10, requests=300, streams=20, switch_every_s=0.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Of one endpoint: seconds, requests a second, bytes. `failed`: of all that was asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Of one endpoint: seconds, requests a second. `low`: at `LOW_RATE`. `failed`: of all that was asked."""
 
+    low_p50: float
     p50: float
     p99: float
     first: float
     rate: float
-    memory: int
     failed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is measured; the process that answers, None for the provider itself."""
+
+    endpoint: Endpoint
+    pid: int | None
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
-    parser.add_argument("--alone", action="store_true", help="without other gateways")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rivals", action="store_true", help="beside other gateways, instead of the switch")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; figures mean little")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size()
-    with _upstream() as upstream, _tenure(upstream) as (tenure, pid, url):
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(_upstream())
+        tenure, pid, url = stack.enter_context(_tenure(upstream))
         direct = Endpoint(name="directly", url=f"{upstream}/v1/chat/completions", model="upstream", headers={})
-        own(_measured(direct, tenure, pid, size))
-        uvloop.run(switch(tenure, url, size))
-        for rival in () if arguments.alone else RIVALS:
+        asked = [Asked(direct, None), Asked(tenure, pid)]
+        for rival in RIVALS if arguments.rivals else ():
             try:
-                with rival(upstream) as (endpoint, its_pid):
-                    beside(endpoint.name, _measured(direct, endpoint, its_pid, size))
+                asked.append(Asked(*stack.enter_context(rival(upstream))))
             except (OSError, subprocess.SubprocessError) as error:
                 print(f"{rival.__name__} cannot be had here: {error}", file=sys.stderr)
+        _table(asked, size)
+        if not arguments.rivals:
+            uvloop.run(switch(tenure, url, size))
 
 
-def own(pair: tuple[Figures, Figures]) -> None:
-    direct, ours = pair
-    show(f"gateway: added at {RATE:g} req/s, p50", (ours.p50 - direct.p50) * 1e3, "ms", "<= 1")
-    show(f"gateway: added at {RATE:g} req/s, p99", (ours.p99 - direct.p99) * 1e3, "ms", "<= 5")
-    show("gateway: added time to first token, p50", (ours.first - direct.first) * 1e3, "ms", "<= 1.5")
-    show(f"gateway: requests from {CONNECTIONS} connections", ours.rate, "req/s", ">= 1000")
-    show("gateway: memory of the whole server", ours.memory / MB, "MB", "<= 200")
-    show("gateway: failed", ours.failed, "requests", "<= 0")
+def _table(asked: Sequence[Asked], size: Size) -> None:
+    for one in asked:
+        check(one.endpoint)
+    rounds: dict[str, list[Round]] = {one.endpoint.name: [] for one in asked}
+    for number in range(size.rounds):
+        for one in asked:
+            rounds[one.endpoint.name].append(uvloop.run(_round(one.endpoint, size)))
+        print(f"round {number + 1} of {size.rounds}", file=sys.stderr)
+    direct = rounds[asked[0].endpoint.name]
+    for one in asked[1:]:
+        assert one.pid is not None
+        _show(one.endpoint.name, direct, rounds[one.endpoint.name], _memory(one.pid))
 
 
-def beside(name: str, pair: tuple[Figures, Figures]) -> None:
-    direct, theirs = pair
-    show(f"{name}: added at {RATE:g} req/s, p50", (theirs.p50 - direct.p50) * 1e3, "ms")
-    show(f"{name}: added at {RATE:g} req/s, p99", (theirs.p99 - direct.p99) * 1e3, "ms")
-    show(f"{name}: added time to first token, p50", (theirs.first - direct.first) * 1e3, "ms")
-    show(f"{name}: requests from {CONNECTIONS} connections", theirs.rate, "req/s")
-    show(f"{name}: memory", theirs.memory / MB, "MB")
-    show(f"{name}: failed", theirs.failed, "requests")
+def _show(name: str, direct: Sequence[Round], through: Sequence[Round], memory: int) -> None:
+    """Targets are for ours alone."""
+    ours = name == OURS
+
+    def added_ms(what: str) -> float:
+        before, after = ([getattr(one, what) for one in rounds] for rounds in (direct, through))
+        return (statistics.median(after) - statistics.median(before)) * 1e3
+
+    rate = statistics.median(one.rate for one in through)
+    show(f"{name}: added at {LOW_RATE:g} req/s, p50", added_ms("low_p50"), "ms")
+    show(f"{name}: added at {RATE:g} req/s, p50", added_ms("p50"), "ms", "<= 1" if ours else "")
+    show(f"{name}: added at {RATE:g} req/s, p99", added_ms("p99"), "ms", "<= 5" if ours else "")
+    show(f"{name}: added time to first token, p50", added_ms("first"), "ms", "<= 1.5" if ours else "")
+    show(f"{name}: requests from {CONNECTIONS} connections", rate, "req/s", ">= 1000" if ours else "")
+    show(f"{name}: memory of the whole server", memory / MB, "MB", "<= 200" if ours else "")
+    show(f"{name}: failed", sum(one.failed for one in through), "requests", "<= 0" if ours else "")
 
 
-def _measured(direct: Endpoint, through: Endpoint, pid: int, size: Size) -> tuple[Figures, Figures]:
-    """Both in turn."""
-    found: dict[str, list[tuple[float, float, float, float, int]]] = {direct.name: [], through.name: []}
-    for _ in range(size.rounds):
-        for endpoint in (direct, through):
-            found[endpoint.name].append(uvloop.run(_round(endpoint, size)))
-    memory = _memory(pid)
-
-    def figures(name: str) -> Figures:
-        p50, p99, first, rate, failed = zip(*found[name], strict=True)
-        middle = statistics.median
-        return Figures(middle(p50), middle(p99), middle(first), middle(rate), memory, sum(failed))
-
-    return figures(direct.name), figures(through.name)
-
-
-async def _round(endpoint: Endpoint, size: Size) -> tuple[float, float, float, float, int]:
-    """p50, p99, time to first token, rate, failures."""
+async def _round(endpoint: Endpoint, size: Size) -> Round:
     warm = Load(endpoint)
-    await warm.paced(rate=RATE / 4, seconds=0.5)
+    await warm.paced(rate=LOW_RATE, seconds=0.5)
     await warm.one(stream=True)
-    paced, firsts, flat = Load(endpoint), Load(endpoint), Load(endpoint)
-    await paced.paced(rate=RATE, seconds=size.seconds)
+    low, paced, firsts, flat = Load(endpoint), Load(endpoint), Load(endpoint), Load(endpoint)
+    await low.paced(rate=LOW_RATE, seconds=size.seconds / 2)
     for _ in range(size.firsts):
         await firsts.one(stream=True)
+    await paced.paced(rate=RATE, seconds=size.seconds)
     rate = await flat.flat_out(connections=CONNECTIONS, seconds=size.seconds)
-    loads = (warm, paced, firsts, flat)
+    loads = (warm, low, paced, firsts, flat)
     for load in loads:
         load.close()
     for failure in {one for load in loads for one in load.failed}:
         print(f"{endpoint.name}: {failure}", file=sys.stderr)
-    return (
-        percentile([one.whole_s for one in paced.told], 0.5),
-        percentile([one.whole_s for one in paced.told], 0.99),
-        percentile([one.first_s for one in firsts.told], 0.5),
-        rate,
-        sum(len(load.failed) for load in loads),
+    return Round(
+        low_p50=percentile([one.whole_s for one in low.told], 0.5),
+        p50=percentile([one.whole_s for one in paced.told], 0.5),
+        p99=percentile([one.whole_s for one in paced.told], 0.99),
+        first=percentile([one.first_s for one in firsts.told], 0.5),
+        rate=rate,
+        failed=sum(len(load.failed) for load in loads),
     )
 
 
@@ -201,7 +219,7 @@ def _tenure(upstream: str) -> Generator[tuple[Endpoint, int, str]]:
         environment = {**os.environ, "TENURE_HOME": folder}
         with _started([program, "serve", "--port", "0"], environment) as (pid, said):
             url = said.split()[-1]
-            yield Endpoint(name="gateway", url=f"{url}/v1/chat/completions", model=MODEL, headers={}), pid, url
+            yield Endpoint(name=OURS, url=f"{url}/v1/chat/completions", model=MODEL, headers={}), pid, url
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
+import httpx2
+
+from benchmarks.gateway_upstream import PIECES, SENTENCES
 
 TIMEOUT_S = 30.0
 PROMPT = "Where is my order? It was to come last week. " * 10
@@ -162,6 +165,18 @@ class Load:
     async def _connect(self) -> _Connection:
         _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._place)
         return connection
+
+
+def check(endpoint: Endpoint) -> None:
+    """That it really hands on what the provider says, whole and streamed. Raises OSError."""
+    for stream in (False, True):
+        body = {"model": endpoint.model, "messages": [{"role": "user", "content": PROMPT}], "stream": stream}
+        headers = dict(endpoint.headers)
+        answer = httpx2.post(endpoint.url, json=body, headers=headers, trust_env=False, timeout=TIMEOUT_S)
+        pieces = answer.text.count("Your order ")
+        if answer.status_code != 200 or pieces != (PIECES if stream else SENTENCES):
+            kind = "a stream" if stream else "an answer"
+            raise OSError(f"{endpoint.name} answers {kind} with {answer.status_code}: {answer.text[:500]}")
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 PIECES = 20
 PIECE_S = 0.005
+SENTENCES = 12
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -23,7 +24,7 @@ ANSWER = {
     "choices": [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": "Your order is on its way. " * 12},
+            "message": {"role": "assistant", "content": "Your order is on its way. " * SENTENCES},
             "finish_reason": "stop",
         }
     ],
