@@ -216,6 +216,7 @@ def _scheduled(registry: Registry) -> Generator[None]:
         run_pass=lambda: registry.reconciler.run(paced=True),
         next_due=registry.reconciler.next_due,
     )
+    registry.commands.trainers.await_elsewhere()
     scheduler.start()
     try:
         yield

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from registry.api.answers import Once
 from registry.api.audit import Audit
 from registry.api.connections import Connections
+from registry.api.copies import Copies
 from registry.api.datasets import Datasets
 from registry.api.deployments import Deployments
 from registry.api.events import Events
@@ -17,6 +18,7 @@ from registry.api.jobs import Jobs
 from registry.api.models import Models
 from registry.api.moves import Moves
 from registry.api.operations import Operations
+from registry.api.own_training import OwnTraining
 from registry.api.schemas import components
 from registry.api.session import Session
 from registry.api.versions import Versions
@@ -35,6 +37,7 @@ def routes(services: Services) -> APIRouter:
         Models(services, once),
         Versions(services, once, uploads),
         Moves(services, once),
+        OwnTraining(services, once),
         Jobs(services, once),
         Deployments(services, once),
         Connections(services, once),
@@ -42,6 +45,7 @@ def routes(services: Services) -> APIRouter:
         Events(services),
         Audit(services),
         Operations(services, once),
+        Copies(services),
     ):
         part.add_to(rest)
     router = APIRouter()

@@ -95,6 +95,25 @@ class NewVersion(Body):
         return self
 
 
+class OwnVersion(Body):
+    """A version that you train by your own code, elsewhere."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"connection": "local", "base_model": "smollm2-135m"}})
+
+    connection: Annotated[Name, Field(description="A huggingface connection: it serves the folder that you send")]
+    base_model: Text | None = None
+    reason: Reason = None
+
+
+class Ended(Body):
+    """How your training ended."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"error": "ValueError in the training code"}]})
+
+    error: Annotated[Text | None, Field(description="Why it came to nothing; without it, the folder is checked")] = None
+    reason: Reason = None
+
+
 class NewConnection(BaseModel):
     """The keys of a [connections.NAME] table, with its name."""
 

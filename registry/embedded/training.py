@@ -9,8 +9,8 @@ from typing import Required, TypedDict, Unpack
 
 from registry.application.commands import FineTune, provider_errors
 from registry.application.ports import DataSource
-from registry.application.views import EstimateView
-from registry.domain.errors import TenureError
+from registry.application.views import EstimateView, VersionView
+from registry.domain.errors import RefusedError, TenureError
 from registry.domain.events import Json
 from registry.embedded.version import NewVersion, Version
 from registry.embedded.working import Working
@@ -97,6 +97,13 @@ class Training(Working):
                 commands.own_training_ended(ref, folder, f"{kind} in the training code", who)
             raise
         commands.own_training_ended(ref, folder, None, who)
+        check_trained(self.version(ref))
+
+
+def check_trained(version: VersionView) -> None:
+    """Raises RefusedError for one that somebody has stopped while it was trained by its own code."""
+    if version.state in {"failed", "cancelled"}:
+        raise RefusedError(f"{version.ref} is {version.state}: {version.error or 'its training was stopped'}")
 
 
 def _fine_tune(

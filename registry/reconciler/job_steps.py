@@ -266,10 +266,10 @@ class JobSteps:
         return ended.status
 
     def check_owner(self, step: Step) -> Done:
-        """One process has a home at a time: a version that somebody else began to train here is trained by nobody."""
+        """A version that somebody's own code trains, in this process or one that was heard of lately, is left alone."""
         version = _version(step)
-        if ref_of(version) in self._commands.training_here:
-            return Waiting("it is being trained in this process")
+        if self._commands.trainers.believed(ref_of(version)):
+            return Waiting("somebody trains it")
         gone = "the process that trained it ended without a result"
         self._append(
             ref_of(version),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Unpack
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from registry.application.declaring import read_toml
@@ -30,12 +31,13 @@ from registry.application.views import (
     VersionView,
     iso,
 )
-from registry.domain.errors import BadInputError, RefusedError, TenureError
+from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import VersionRef, check_name, parse_ref
-from registry.embedded import GONE, Tenure, Version, Wanted
+from registry.embedded import GONE, NewVersion, Tenure, Version, Wanted
 from registry.remote.http import Http
 from registry.remote.log import RemoteLog
 from registry.remote.parse import parse
+from registry.remote.training import own_training
 
 POLL_S = 0.4
 """How often a wait looks, in seconds."""
@@ -66,7 +68,7 @@ class Remote(Tenure):
 
     @property
     def log(self) -> RemoteLog:
-        """verify, rebuild, export; import and backup are done where the server is stopped."""
+        """verify, rebuild, export and backup, to files here; import is for a home that no server has."""
         return RemoteLog(self._http)
 
     def close(self) -> None:
@@ -112,12 +114,15 @@ class Remote(Tenure):
     def importable(self, connection: str) -> list[Mapping[str, object]]:
         return list(self._http.pages(f"{_connection(connection)}/artifacts"))
 
-    def new_version(self, model: str, **_: object) -> NoReturn:
-        """Refused: what is trained here lies in a folder that the server does not see."""
-        raise RefusedError(
-            f"a version of {model} that you train yourself is left in a folder; {self._http.url} sees none of yours",
-            hint="use registry.open() where the server is stopped, or import the model from a folder that it sees",
-        )
+    @contextmanager
+    def new_version(
+        self, model: str, *, connection: str, base_model: str | None = None, reason: str | None = None
+    ) -> Generator[NewVersion]:
+        """As `Tenure.new_version`; `.directory` is here, and is sent when the block ends."""
+        body = {"connection": connection, "base_model": base_model, "reason": reason}
+        begun = parse(VersionView, self._http.post(f"{_model(model)}/own-versions", body))
+        with own_training(self._http, begun, _version(begun.ref), reason) as new:
+            yield new
 
     # Moves
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ CONNECT_S_MAX = 10.0
 TRIES = 3
 AGAIN_S = 0.5
 PAGE = 1_000
+PIECE_BYTES = 16 << 20
+"""Of a model's files, sent at once."""
 
 Json = dict[str, Any]
 _API = "/api/v1"
@@ -97,6 +100,26 @@ class Http:
         except OSError as error:
             raise BadInputError(f"{path}: {error.strerror}", field=field) from error
         return str(_checked(answer).json()["id"])
+
+    def send_file(self, path: str, file: Path, name: str) -> None:
+        """Leave a file there, piece by piece; a piece whose answer was lost is sent again."""
+        url = f"{_API}{path}"
+        with file.open("rb") as source:
+            for offset in range(0, max(1, file.stat().st_size), PIECE_BYTES):
+                given: dict[str, str | int] = {"name": name, "offset": offset}
+                piece = source.read(PIECE_BYTES)
+                _checked(self._send(partial(self._client.put, url, params=given, content=piece), tries=TRIES))
+
+    def save(self, path: str, target: Path) -> Mapping[str, str]:
+        """Write an answer to a new file as it comes; gives its headers."""
+        with _unavailable(self.url), self._client.stream("GET", f"{_API}{path}") as answer:
+            if answer.is_error:
+                answer.read()
+            _checked(answer)
+            with target.open("xb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+            return answer.headers
 
     @contextmanager
     def lines(

@@ -1,12 +1,17 @@
-"""`tenure log …` on a log that a server owns."""
+"""`tenure log …` on a log that a server owns: files are made there, and written here."""
 
 from __future__ import annotations
 
-import json
+import os
+import tarfile
+import tempfile
 from pathlib import Path
 
-from registry.domain.errors import RefusedError
+from registry.domain.errors import BadInputError, RefusedError
 from registry.remote.http import Http
+
+EVENTS = "Tenure-Events"
+"""The header that says how many events a file holds."""
 
 
 class RemoteLog:
@@ -20,22 +25,40 @@ class RemoteLog:
         return self._http.post("/log/rebuild", None)["events"]
 
     def export(self, target: Path) -> int:
-        """One event per line, as the server tells them."""
-        count = 0
-        with target.open("x", encoding="utf-8") as file:
-            for event in self._http.pages("/events"):
-                file.write(json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n")
-                count += 1
-        return count
-
-    def import_(self, source: Path) -> int:
-        raise self._elsewhere(f"import {source}")
+        """One event per line, every byte as it is in the log. A file that is there is replaced when all have come."""
+        try:
+            with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".tenure-") as folder:
+                copy = Path(folder) / "events.jsonl"
+                headers = self._http.save("/log/export", copy)
+                copy.replace(target)
+                return int(headers[EVENTS])
+        except OSError as error:
+            raise _unwritable(target, error) from error
 
     def backup(self, target: Path) -> int:
-        raise self._elsewhere(f"back up to {target}")
+        """A folder that opens as a home. Raises BadInputError when it exists and holds something."""
+        try:
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise BadInputError(f"{target} exists and is not an empty folder", field="target")
+            with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".tenure-") as folder:
+                home, copy = Path(folder) / "home", Path(folder) / "home.tar"
+                headers = self._http.save("/log/backup", copy)
+                with tarfile.open(copy) as archive:
+                    archive.extractall(home, filter="data")
+                home.chmod(0o700)
+                os.sync()
+                home.replace(target)
+                return int(headers[EVENTS])
+        except OSError as error:
+            raise _unwritable(target, error) from error
 
-    def _elsewhere(self, what: str) -> RefusedError:
-        return RefusedError(
-            f"cannot {what}: the server at {self._http.url} has the home",
-            hint="stop it, and say it again with TENURE_HOME and without TENURE_URL",
+    def import_(self, source: Path) -> int:
+        raise RefusedError(
+            f"cannot import {source}: a log is read into a home that is empty, and the server at {self._http.url} has"
+            " one that is in use",
+            hint="name a new folder with TENURE_HOME, without TENURE_URL, and serve that one then",
         )
+
+
+def _unwritable(target: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{target} cannot be written: {error.strerror or error}", field="target")

@@ -9,7 +9,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.application import tracing
 from registry.application.access import ANONYMOUS, NotSignedInError, Principal
 from registry.application.signing_in import CALLBACK
 from registry.domain.errors import TenureError
@@ -28,11 +30,14 @@ BODY_BYTES_MAX = 1 << 20
 CHAT_BYTES_MAX = 32 << 20
 UPLOAD_BYTES_MAX = 2 << 30
 UPLOADS = "/api/v1/datasets"
+MODEL_FILES = re.compile(r"/api/v1/models/[^/]+/versions/[0-9]+/files")
 
 OPEN_PATHS = frozenset(
     {"/healthz", "/readyz", "/login", "/session", "/session/begin", CALLBACK, "/session/end", "/favicon.ico"}
 )
 OPEN_PREFIXES = ("/static/",)
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds, by machines: not traced."""
 
 CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -69,8 +74,19 @@ class Guard:
         headers = _headers(scope)
         given = headers.get("x-request-id", "")
         name = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        bound = request_id.set(name)
+        bound, asked = request_id.set(name), tracing.asked.set([])
         exchange = _Exchange(scope, send, name)
+        try:
+            if tracing.active() and scope["path"] not in PROBES:
+                with exchange.traced(headers):
+                    await self._answer(scope, receive, exchange, headers)
+            else:
+                await self._answer(scope, receive, exchange, headers)
+        finally:
+            tracing.asked.reset(asked)
+            request_id.reset(bound)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange, headers: Mapping[str, str]) -> None:
         try:
             refused = self._refusal(scope, headers)
             if refused is None:
@@ -81,11 +97,11 @@ class Guard:
             logging.getLogger("tenure.http").exception("a bug: %s %s", scope["method"], scope["path"])
             if exchange.status:
                 raise
-            bug = TenureError("something is wrong in the server", hint=f"its log has more under request_id {name}")
+            hint = f"its log has more under request_id {request_id.get()}"
+            bug = TenureError("something is wrong in the server", hint=hint)
             await respond(bug, openai=is_openai(scope["path"]))(scope, receive, exchange.send)
         finally:
             exchange.told()
-            request_id.reset(bound)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Puts the principal in the scope; or answers what whoever asks is told instead."""
@@ -135,6 +151,22 @@ class _Exchange:
             ]
         await self._send(message)
 
+    @contextmanager
+    def traced(self, headers: Mapping[str, str]) -> Generator[None]:
+        """A span around it, below the caller's, if they have one; named by its route once that is known."""
+        method: str = self._scope["method"]
+        known = {"http.request.method": method, "url.path": self._scope["path"], "tenure.request_id": self._id}
+        with tracing.span(method, known, kind="server", carrier=headers) as span:
+            try:
+                yield
+            finally:
+                route = getattr(self._scope.get("route"), "path", None)
+                path = route or (self._scope["path"] if is_openai(self._scope["path"]) else None)
+                if path is not None:
+                    span.update_name(f"{method} {path}")
+                    span.set_attribute("http.route", path)
+                span.set_attribute("http.response.status_code", self.status)
+
     def told(self) -> None:
         """Reads that went well are told at debug level alone, and so are chats: there are many of them."""
         method, path = self._scope["method"], self._scope["path"]
@@ -144,11 +176,12 @@ class _Exchange:
             return
         principal: Principal = self._scope["state"]["principal"]
         took_ms = round((time.perf_counter() - self._began) * 1000, 2)
-        note(level, "request", method=method, path=path, status=self.status, ms=took_ms, actor=principal.actor)
+        more = {"correlation_ids": asked} if (asked := tracing.asked.get()) else {}
+        note(level, "request", method=method, path=path, status=self.status, ms=took_ms, actor=principal.actor, **more)
 
 
 def _bytes_max(path: str) -> int:
-    if path.startswith(UPLOADS):
+    if path.startswith(UPLOADS) or MODEL_FILES.fullmatch(path):
         return UPLOAD_BYTES_MAX
     return CHAT_BYTES_MAX if is_openai(path) else BODY_BYTES_MAX
 

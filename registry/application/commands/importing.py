@@ -11,7 +11,7 @@ from registry.application.commands.shared import Shared, answered_ref, provider_
 from registry.application.unit import Command, Unit
 from registry.domain import events as ev
 from registry.domain import retirement, versions
-from registry.domain.errors import BadInputError, NotFoundError
+from registry.domain.errors import BadInputError, NotFoundError, RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, check_name
 from registry.domain.versions import Who
@@ -62,8 +62,12 @@ class Importing(Shared):
         body = {"model": model, "connection": connection, "artifact": found.id, "base_model": base_model}
         return answered_ref(self._door.run(Command(name="import", body=body, who=who, idempotency_key=key), decide))
 
-    def own_training(self, model: str, connection: str, base_model: str | None, who: Who) -> tuple[VersionRef, Path]:
-        """`new_version(...)`: a version that somebody trains in a folder of ours."""
+    def own_training(
+        self, model: str, connection: str, base_model: str | None, who: Who, key: str | None = None
+    ) -> tuple[VersionRef, Path]:
+        """`new_version(...)`: a version that somebody trains in a folder of ours; in this process, until it is heard
+        from another (`trainers.heard`).
+        """
         check_name(model, "model")
         declared = self._reading.connection_state(connection)
         if declared.provider != "huggingface":
@@ -76,7 +80,7 @@ class Importing(Shared):
             state = unit.model(model)
             number = (state.last_version if state else 0) + 1
             directory = own_directory(connection, VersionRef(model, number))
-            self.training_here.add(VersionRef(model, number))
+            self.trainers.here(VersionRef(model, number))
             payload = ev.OwnTrainingStarted(
                 model=model,
                 version=number,
@@ -87,10 +91,20 @@ class Importing(Shared):
             )
             return versions.begin(state, payload, who), {"model": model, "version": number}
 
-        ref = answered_ref(self._door.run(Command(name="new-version", body={"model": model}, who=who), decide))
+        command = Command(name="new-version", body={"model": model}, who=who, idempotency_key=key)
+        ref = answered_ref(self._door.run(command, decide))
         folder = self.home / own_directory(connection, ref)
         folder.mkdir(parents=True, exist_ok=True)
         return ref, folder
+
+    def own_folder(self, ref: VersionRef) -> Path:
+        """Where a version that is being trained by somebody's own code is left. Raises RefusedError for any other."""
+        state = self._reading.version_state(ref)
+        if state.method != "own":
+            raise RefusedError(f"{ref} is not trained by your own code: nothing can be left for it", state=state.state)
+        if state.state != "training":
+            raise RefusedError(f"{ref} is {state.state}: its training is over", state=state.state)
+        return self.home / own_directory(state.connection, ref)
 
     def own_training_ended(self, ref: VersionRef, folder: Path, error: str | None, who: Who) -> None:
         """The folder is checked as any artifact is before it is deployed; a fault fails the version."""
@@ -116,7 +130,7 @@ class Importing(Shared):
             return versions.finished(version, result, who), {}
 
         self._door.run(Command(name="trained", body={"ref": str(ref)}, who=who), decide)
-        self.training_here.discard(ref)
+        self.trainers.ended(ref)
         if artifact is None:
             raise BadInputError(f"{ref} has failed: {error}", field="directory")
 

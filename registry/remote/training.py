@@ -1,0 +1,80 @@
+"""`new_version` on a registry elsewhere: trained in a folder here, which is sent when it is done."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from registry.application.views import VersionView
+from registry.domain.errors import RefusedError, TenureError, UnavailableError
+from registry.embedded import NewVersion
+from registry.embedded.training import check_trained
+from registry.remote.http import Http
+from registry.remote.parse import parse
+
+HEARTBEAT_S = 60.0
+
+
+@contextmanager
+def own_training(http: Http, begun: VersionView, path: str, reason: str | None) -> Generator[NewVersion]:
+    """The block's folder is here, and goes when the server has what is in it.
+
+    Raises what `Tenure.new_version` raises, and UnavailableError, saying where the model was kept, when it could not be
+    sent.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"tenure-{begun.model}-{begun.version}-"))
+    with _heard(http, path):
+        try:
+            yield NewVersion(begun.ref, begun.version, folder)
+        except BaseException as error:
+            with suppress(TenureError):
+                http.post(f"{path}/finish", {"error": f"{type(error).__name__} in the training code", "reason": reason})
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            _send(http, path, folder)
+            _finish(http, path, reason)
+        except UnavailableError as error:
+            hint = f"the model is kept in {folder}"
+            raise UnavailableError(error.message, retry_after_s=error.retry_after_s, hint=hint) from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _send(http: Http, path: str, folder: Path) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            http.send_file(f"{path}/files", file, file.relative_to(folder).as_posix())
+
+
+def _finish(http: Http, path: str, reason: str | None) -> None:
+    try:
+        ended = parse(VersionView, http.post(f"{path}/finish", {"reason": reason}))
+    except RefusedError as refusal:
+        # The answer to the first try was lost: the server says that it is over already.
+        if refusal.state != "trained":
+            raise
+        return
+    check_trained(ended)
+
+
+@contextmanager
+def _heard(http: Http, path: str) -> Generator[None]:
+    """Says to the server, now and then, that training goes on."""
+    stopped = threading.Event()
+
+    def say() -> None:
+        while not stopped.wait(HEARTBEAT_S):
+            with suppress(TenureError):
+                http.post(f"{path}/heartbeat", None)
+
+    thread = threading.Thread(target=say, name="tenure-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
