@@ -16,7 +16,7 @@ from registry.cli.session import opened
 from registry.domain.errors import BadInputError
 
 log = typer.Typer(name="log", no_args_is_help=True, rich_markup_mode=None)
-New = Annotated[Path, typer.Argument(metavar="FILE", help="A new file; one that exists is left alone.")]
+New = Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder; one that exists is left alone.")]
 
 
 @log.callback()
@@ -79,9 +79,9 @@ def import_(
 
 @log.command()
 def backup(file: New, as_json: AsJson = False) -> None:
-    """Make a consistent copy of the database.
+    """Make a consistent copy of the log while it is in use: a folder that opens as a home.
 
-    Example: tenure log backup /backup/tenure-2026-11-22.duckdb
+    Example: tenure log backup /backup/tenure-2026-11-22
     """
     _refuse_existing(file)
     with opened() as tenure:
