@@ -238,6 +238,13 @@ class EventLog(Protocol):
         ...
 
     def motion(self) -> Motion: ...
+    def surplus(self, keep: Mapping[str, int]) -> Sequence[VersionState]:
+        """Of each of these models, its retired versions beyond so many newest ones, oldest first.
+
+        Imported ones count among the newest, and are left out themselves; so are those that are asked to be deleted.
+        """
+        ...
+
     def version_counts(self) -> Mapping[str, int]:
         """How many versions are in each state; states that none is in are left out."""
         ...

@@ -71,9 +71,9 @@ class Step:
 class World:
     """Everything that is not at rest, and what it refers to. `serves_alone`: connections that need no deployment.
 
-    `policies`: of each model; `default` is the registry's own, for what belongs to no model. `retired`: of each model
-    whose policy limits artifacts, its retired versions that have one. `last_used`: by deployment, as far as anyone
-    knows.
+    `policies`: of each model; `default` is the registry's own, for what belongs to no model. `surplus`: of each model
+    whose policy limits artifacts, the retired versions beyond those that it keeps, the oldest first; see
+    `EventLog.surplus`. `last_used`: by deployment, as far as anyone knows.
     """
 
     versions: tuple[VersionState, ...]
@@ -81,7 +81,7 @@ class World:
     policies: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     default: Policy = field(default_factory=lambda: Policy.of({}))
     serves_alone: frozenset[str] = frozenset()
-    retired: Mapping[str, tuple[VersionState, ...]] = field(default_factory=dict[str, tuple[VersionState, ...]])
+    surplus: Mapping[str, tuple[VersionState, ...]] = field(default_factory=dict[str, tuple[VersionState, ...]])
     last_used: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     orphan_grace: timedelta = timedelta(minutes=10)
 
@@ -104,8 +104,8 @@ def plan(world: World) -> list[Step]:
         steps += _deployment_steps(world, deployment, versions.get((deployment.model, deployment.version)))
     for version in world.versions:
         steps += _version_steps(world, version, by_version.get((version.model, version.version), []))
-    for model, retired in world.retired.items():
-        steps += _artifact_steps(world.policy(model), retired, by_version)
+    for model, surplus in world.surplus.items():
+        steps += _artifact_steps(world.policy(model), surplus, by_version)
     steps += _budget_steps(world)
     return steps
 
@@ -250,18 +250,12 @@ def still_wanted(
 
 
 def _artifact_steps(
-    policy: Policy, retired: tuple[VersionState, ...], by_version: Mapping[tuple[str, int], list[DeploymentState]]
+    policy: Policy, surplus: tuple[VersionState, ...], by_version: Mapping[tuple[str, int], list[DeploymentState]]
 ) -> Iterable[Step]:
-    """Artifacts of retired versions beyond those that are kept, the oldest first.
-
-    What was imported is somebody else's, and what a deployment still serves is in use.
-    """
-    if policy.keep_artifacts is None:
-        return
-    newest_first = sorted(retired, key=lambda one: one.version, reverse=True)
-    for version in reversed(newest_first[policy.keep_artifacts :]):
+    """Artifacts of retired versions beyond those that are kept; what a deployment still serves is in use."""
+    for version in surplus:
         deployed = any(one.state not in GONE for one in by_version.get((version.model, version.version), ()))
-        if not deployed and not version.deletion_requested and version.method != "imported":
+        if not deployed:
             yield Step(
                 action=Action.REQUEST_VERSION_DELETION,
                 connection=version.connection,

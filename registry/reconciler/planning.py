@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from registry.application.ports import DeploymentQuery, EventLog, Providers, VersionQuery
+from registry.application.ports import DeploymentQuery, EventLog, Providers
 from registry.domain.deploying import GONE
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
@@ -24,6 +24,8 @@ BEHIND_MAX = 5_000
 """Events that are followed one by one; with more, everything in motion is read afresh."""
 MOVING = frozenset({"queued", "training", "deploying"})
 OVER = frozenset({"failed", "cancelled"})
+NEAR_RETIRED = frozenset({"retired", "deploying", "deleted"})
+"""States of a version that has just joined or left those that are retired."""
 
 
 @dataclass(slots=True)
@@ -33,8 +35,8 @@ class _Group:
     model: ModelState | None = None
     versions: dict[int, VersionState] = field(default_factory=dict[int, VersionState])
     deployments: dict[str, DeploymentState] = field(default_factory=dict[str, DeploymentState])
-    retired: dict[int, VersionState] | None = None
-    """Only where the policy limits artifacts."""
+    surplus: tuple[VersionState, ...] | None = None
+    """Retired versions beyond those that the policy keeps; None: to be asked for, if it limits them."""
     policy: Policy | None = None
     steps: list[Step] | None = None
 
@@ -51,6 +53,8 @@ class Planning:
         self._registry = RegistryState()
         self._default = Policy.of({})
         """The registry's own policy: of what belongs to no model."""
+        self._policies: dict[str, Policy] = {}
+        """As they are written: those of many models are the same."""
         self._connections: dict[str, ConnectionState] = {}
         self._groups: dict[str, _Group] = {}
         self._planned: list[Step] | None = None
@@ -119,28 +123,30 @@ class Planning:
                 group = self._group(version.model)
                 for one in self._log.deployments(DeploymentQuery(model=version.model, version=version.version)):
                     group.deployments[one.id] = one
-        self._load_retired()
+        self._load_surplus()
         self._at = head
         self._planned = None
 
-    def _load_retired(self) -> None:
-        limited = [one for one in self._log.models() if self._policy(one).keep_artifacts is not None]
-        if not limited:
-            return
-        for model in limited:
-            group = self._group(model.name)
-            group.model, group.retired = model, {}
-        for one in self._log.versions(VersionQuery(states=frozenset({"retired"}))).items:
-            group = self._group(one.model)
-            if group.retired is not None:
-                group.retired[one.version] = one
+    def _load_surplus(self) -> None:
+        """Of all models at once: one by one they are asked for only when something has happened to them."""
+        models = {one.name: one for one in self._log.models()}
+        policies = {name: self._policy(model) for name, model in models.items()}
+        keep = {name: one.keep_artifacts for name, one in policies.items() if one.keep_artifacts is not None}
+        found: dict[str, list[VersionState]] = {}
+        for version in self._log.surplus(keep) if keep else ():
+            found.setdefault(version.model, []).append(version)
+        for name in found:
+            self._group(name).model = models[name]
+        for name, group in self._groups.items():
+            group.surplus = tuple(found.get(name, ()))
+            group.policy = policies.get(name)
 
     def _touch(self, stream: str) -> None:
         match self._log.load(stream):
             case RegistryState() as registry:
                 self._registry = registry
                 self._set_registry()
-                self._load_retired()
+                self._load_surplus()
             case ConnectionState() as connection:
                 self._set_connection(connection)
             case ModelState() as model:
@@ -155,6 +161,7 @@ class Planning:
     def _set_registry(self) -> None:
         self.settings = SchedulerSettings.of(self._registry.scheduler)
         self._default = Policy.of({}, self._registry.policy)
+        self._policies = {}
         for group in self._groups.values():
             group.policy = group.steps = None
 
@@ -170,23 +177,14 @@ class Planning:
 
     def _set_model(self, model: ModelState) -> None:
         group = self._group(model.name)
-        group.model, group.policy, group.steps = model, None, None
-        limited = self._policy(model).keep_artifacts is not None
-        if limited and group.retired is None:
-            found = self._log.versions(VersionQuery(model=model.name, states=frozenset({"retired"}))).items
-            group.retired = {one.version: one for one in found}
-        elif not limited:
-            group.retired = None
+        group.model, group.policy, group.surplus, group.steps = model, None, None, None
 
     def _set_version(self, version: VersionState) -> None:
         group = self._group(version.model)
         group.steps = None
         group.versions[version.version] = version
-        if group.retired is not None:
-            if version.state == "retired":
-                group.retired[version.version] = version
-            else:
-                group.retired.pop(version.version, None)
+        if version.state in NEAR_RETIRED:
+            group.surplus = None
 
     def _set_deployment(self, deployment: DeploymentState) -> None:
         name = _model_of(deployment)
@@ -214,6 +212,7 @@ class Planning:
         _forget_what_rests(group)
         if group.policy is None:
             group.policy = self._policy(group.model)
+        surplus = self._surplus(name, group, group.policy.keep_artifacts)
         connections = {one.connection for one in group.versions.values()}
         asks = group.policy.idle_delete is not None
         world = World(
@@ -222,7 +221,7 @@ class Planning:
             policies={name: group.policy} if name else {},
             default=self._default,
             serves_alone=frozenset(one for one in connections if self._needs_no_deployment(one)),
-            retired={name: tuple(group.retired.values())} if group.retired else {},
+            surplus={name: surplus} if surplus else {},
             last_used=self._uses.all() if asks else {},
             orphan_grace=self.settings.orphan_grace,
         )
@@ -232,8 +231,21 @@ class Planning:
             group.steps = steps
         return steps
 
+    def _surplus(self, name: str, group: _Group, keep: int | None) -> tuple[VersionState, ...]:
+        if keep is None or not name:
+            return ()
+        if group.surplus is None:
+            group.surplus = tuple(self._log.surplus({name: keep}))
+        return group.surplus
+
     def _policy(self, model: ModelState | None) -> Policy:
-        return Policy.of(model.policy if model else {}, self._registry.policy)
+        """Read once for all models that say the same."""
+        if model is None:
+            return self._default
+        policy = self._policies.get(written := repr(model.policy))
+        if policy is None:
+            policy = self._policies[written] = Policy.of(model.policy, self._registry.policy)
+        return policy
 
     def _sweeps(self) -> Iterable[Step]:
         for name in self._connections:

@@ -258,6 +258,10 @@ class DuckDBLog:
         self._settle()
         return self._reads.motion()
 
+    def surplus(self, keep: Mapping[str, int]) -> Sequence[VersionState]:
+        self._settle()
+        return self._reads.surplus(keep)
+
     def version_counts(self) -> Mapping[str, int]:
         self._settle()
         return self._reads.version_counts()

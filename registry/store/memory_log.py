@@ -45,7 +45,7 @@ from registry.store.chain import GENESIS, event_of, line, row_of
 from registry.store.journal import Tip
 from registry.store.projection import copy_of, empty_state
 from registry.store.reads import fold_events
-from registry.store.selection import motion_of, select_deployments, select_versions
+from registry.store.selection import motion_of, select_deployments, select_versions, surplus_of
 from registry.store.writer import Placing
 
 S = TypeVar("S", ConnectionState, ModelState, VersionState, DeploymentState)
@@ -288,6 +288,10 @@ class MemoryLog:
                 models=tuple(map(copy_of, found.models)),
                 serving=tuple(map(copy_of, found.serving)),
             )
+
+    def surplus(self, keep: Mapping[str, int]) -> Sequence[VersionState]:
+        with self._lock:
+            return [copy_of(one) for one in surplus_of(self._kind(VersionState), keep)]
 
     def version_counts(self) -> Mapping[str, int]:
         with self._lock:

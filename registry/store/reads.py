@@ -6,7 +6,7 @@ Whoever asks has waited for what was acknowledged (`Live.settle`), so answers in
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -150,6 +150,20 @@ class Reads:
 
     def version_counts(self) -> dict[str, int]:
         return dict(self._database.query("SELECT state, count(*) FROM version GROUP BY state"))  # pyright: ignore[reportArgumentType] - pairs
+
+    def surplus(self, keep: Mapping[str, int]) -> Sequence[VersionState]:
+        """Only models that have more than they keep are ranked, and only what is found is read."""
+        rows = self._database.query(
+            "WITH k AS (SELECT unnest(?::VARCHAR[]) AS model, unnest(?::BIGINT[]) AS keep), "
+            "r AS (SELECT model, number, moving, doc FROM version WHERE state = 'retired'), "
+            "m AS (SELECT model, any_value(keep) AS keep FROM r JOIN k USING (model) "
+            "GROUP BY model HAVING count(*) > any_value(keep)) "
+            "SELECT doc FROM (SELECT r.*, keep, row_number() OVER (PARTITION BY model ORDER BY number DESC) AS place "
+            "FROM r JOIN m USING (model)) "
+            'WHERE place > keep AND NOT moving AND NOT contains(doc, \'"method":"imported"\') ORDER BY model, number',
+            [list(keep), list(keep.values())],
+        )
+        return [cast("VersionState", from_document("version", doc)) for (doc,) in rows]
 
     def motion(self) -> Motion:
         """One statement, so that all of it is of one moment."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import nsmallest
 from math import inf
@@ -109,6 +109,19 @@ def select_deployments(states: Iterable[DeploymentState], query: DeploymentQuery
         and (not query.live or is_live(state))
     ]
     return sorted(chosen, key=lambda state: (_micros(state.requested_at), state.id))
+
+
+def surplus_of(versions: Iterable[VersionState], keep: Mapping[str, int]) -> Sequence[VersionState]:
+    """See `EventLog.surplus`."""
+    retired: dict[str, list[VersionState]] = {}
+    for state in versions:
+        if state.state == "retired" and state.model in keep:
+            retired.setdefault(state.model, []).append(state)
+    found: list[VersionState] = []
+    for model in sorted(retired):
+        newest_first = sorted(retired[model], key=lambda state: state.version, reverse=True)
+        found += reversed(newest_first[keep[model] :])
+    return [state for state in found if state.method != "imported" and not state.deletion_requested]
 
 
 def motion_of(

@@ -231,6 +231,13 @@ def requested(model: str, version: int, *, connection: str = "local") -> NewEven
     return event(f"version:{model}@{version}", payload)
 
 
+def imported(model: str, version: int) -> NewEvent:
+    payload = ev.VersionImported(
+        model=model, version=version, connection="local", provider="huggingface", base_model=None, artifact=ARTIFACT
+    )
+    return event(f"version:{model}@{version}", payload)
+
+
 def status(model: str, version: int, word: str = "running") -> NewEvent:
     return event(f"version:{model}@{version}", ev.JobStatusChanged(status=word))
 

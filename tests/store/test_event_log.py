@@ -25,6 +25,7 @@ from tests.store.samples import (
     add,
     event,
     fill,
+    imported,
     own_stream,
     requested,
     status,
@@ -389,6 +390,24 @@ def test_a_version_that_is_over_is_in_motion_while_its_job_or_its_artifact_is_no
 ) -> None:
     add(log, requested("a", 1), *(event("version:a@1", payload) for payload in events))
     assert bool(log.motion().versions) == moving
+
+
+def test_the_surplus_is_what_was_retired_before_those_that_a_model_keeps(log: Log) -> None:
+    for model in ("a", "b", "c"):
+        for number in (1, 2, 3, 4, 5):
+            retired = ev.VersionRetired(model=model, version=number, replaced_by=None)
+            first = imported(model, number) if number == 2 else requested(model, number)
+            add(log, first, event(f"version:{model}@{number}", retired))
+    add(log, event("version:a@1", ev.DeletionRequested(model="a", version=1)))
+
+    def surplus(**keep: int) -> list[tuple[str, int]]:
+        return [(state.model, state.version) for state in log.surplus(keep)]
+
+    assert surplus() == []
+    assert surplus(a=5, b=4, c=2) == [("b", 1), ("c", 1), ("c", 3)]
+    assert surplus(a=0) == [("a", 3), ("a", 4), ("a", 5)]
+    add(log, event("version:c@5", ev.ActivationRequested(model="c", version=5)))
+    assert surplus(c=2, d=0) == [("c", 1)]
 
 
 # Pages

@@ -136,6 +136,7 @@ class SideBySide(RuleBasedStateMachine):
             lambda log: [log.version(VersionRef(model, number)) for model in ("a", "support-bot") for number in (1, 3)]
         )
         self.both(lambda log: log.motion())
+        self.both(lambda log: list(log.surplus({"a": 0, "support-bot": 1})))
 
     def teardown(self) -> None:
         self.both(lambda log: log.verify())
