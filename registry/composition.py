@@ -13,6 +13,7 @@ from typing import Self, cast
 
 from providers.errors import RejectedError
 from providers.ports import Connection, Provider, ProviderFactory
+from registry.application import tracing
 from registry.application.auditing import Auditing
 from registry.application.bills import Bill
 from registry.application.commands import Commands
@@ -22,6 +23,7 @@ from registry.application.jobs import Jobs
 from registry.application.ports import CheckedData, Clock, DataSource, EventLog, Ids, LogTools, Providers, TrainingData
 from registry.application.reading import Reading
 from registry.application.replaying import Replaying
+from registry.application.traced import traced
 from registry.application.unit import Door
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
@@ -89,9 +91,10 @@ class OpenProviders:
             folder=self._home / "connections" / connection.name,
         )
         try:
-            return connect(opened, now=cast("Callable[[], datetime]", self._clock))
+            provider = connect(opened, now=cast("Callable[[], datetime]", self._clock))
         except RejectedError as refusal:
             raise BadInputError(refusal.message) from refusal
+        return traced(provider, opened) if tracing.active() else provider
 
     def close(self) -> None:
         with self._lock:

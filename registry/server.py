@@ -21,6 +21,7 @@ import uvicorn
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
@@ -37,6 +38,7 @@ from registry.transport.guard import Guard
 from registry.transport.problems import http_error, invalid_request, tenure_error
 from registry.transport.routes import Route
 from registry.transport.services import Services
+from registry.transport.telemetry import telemetry
 
 logger = logging.getLogger("tenure.server")
 
@@ -49,6 +51,10 @@ CONNECTIONS_MAX = 5_000
 DRAIN_S = 30
 """How long requests and streams under way may go on when the server stops, in seconds."""
 USED_FLUSH_S = 30.0
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False,
+}  # fmt: skip
+"""FastAPI's own, which would send what was asked and the text of errors; ours is `transport/telemetry.py`."""
 
 
 def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: bool = False) -> FastAPI:
@@ -61,6 +67,7 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
         redoc_url=None,
         openapi_url="/openapi.json",
         lifespan=_lifespan(services),
+        telemetry=NO_TELEMETRY,
     )
     app.add_exception_handler(TenureError, tenure_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
@@ -130,7 +137,7 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
             field="--host",
             hint="make one first: tenure tokens create --actor user:YOU --role admin",
         )
-    with _listening(settings) as listener, open_home(settings.home) as registry, _scheduled(registry):
+    with _listening(settings) as listener, telemetry(), open_home(settings.home) as registry, _scheduled(registry):
         if settings.log_level is not None:
             logs.configure(settings.log_level)
         gate = Gate(open_to=None if asked else settings.actor, tokens=tokens, clock=registry.clock)

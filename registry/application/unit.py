@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from registry.application import tracing
 from registry.application.ports import Appended, EventLog, Idempotency
 from registry.application.views import to_json
 from registry.domain import events as ev
@@ -105,6 +106,18 @@ class Door:
 
         Raises what `decide` raises, ConflictError for a caller's own expectation, IdempotencyConflictError.
         """
+        since = because.correlation_id if because else None
+        with tracing.span(f"command {command.name}", {"tenure.command": command.name}, since=since) as span:
+            outcome = self._run(command, decide, because)
+            if outcome.appended is not None and outcome.appended.events:
+                began = outcome.appended.events[0].correlation_id
+                span.set_attribute("tenure.correlation_id", began)
+                span.set_attribute("tenure.position", outcome.appended.position)
+                if because is None:
+                    tracing.began(began)
+            return outcome
+
+    def _run(self, command: Command, decide: Decision, because: Caused | None) -> Outcome:
         repeated = self._answered(command)
         if repeated is not None:
             return repeated
@@ -159,13 +172,14 @@ class Door:
             return None
         first = self._first_event(unit, command.who) if self._log.head() == 0 else []
         began = time.perf_counter()
-        appended = self._log.append(
-            [*first, *events],
-            expected=unit.expected,
-            correlation_id=because.correlation_id if because else None,
-            causation_id=because.cause_id if because else None,
-            idempotency=record,
-        )
+        with tracing.span("append", {"tenure.events": len(first) + len(events)}):
+            appended = self._log.append(
+                [*first, *events],
+                expected=unit.expected,
+                correlation_id=because.correlation_id if because else None,
+                causation_id=because.cause_id if because else None,
+                idempotency=record,
+            )
         self.on_append(time.perf_counter() - began)
         return appended
 

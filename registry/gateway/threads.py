@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 
 class DaemonThreads(Executor):
-    """Without a bound of its own: admission has one.
+    """Without a bound of its own: admission has one. What is logged and traced there belongs to whoever submitted it.
 
     When the interpreter ends, it does not wait for these threads, as it would for a pool's: a provider that is silent
     must not keep a server from stopping.
@@ -20,12 +21,13 @@ class DaemonThreads(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
+        context = contextvars.copy_context()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(fn(*args, **kwargs))
+                future.set_result(context.run(fn, *args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits
                 future.set_exception(error)
 

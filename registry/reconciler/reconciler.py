@@ -14,6 +14,7 @@ from typing import Any
 
 from providers.errors import ProviderError, UnavailableError
 from providers.redaction import redacted
+from registry.application import tracing
 from registry.application.commands import Commands
 from registry.application.ports import Clock, EventLog, Providers
 from registry.application.unit import Door
@@ -33,6 +34,7 @@ from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
 from registry.reconciler.retiring import Retiring
 from registry.reconciler.sweeping import Sweeping, sentences
+from registry.reconciler.traces import began_with, looking_once, performed
 from registry.reconciler.using import Uses
 
 logger = logging.getLogger("tenure.reconciler")
@@ -282,7 +284,8 @@ class Reconciler:
         first, now = steps[0], self._clock()
         self.allowance.used(first.connection, first.action, now)
         try:
-            reports = looking.look(steps)
+            with looking_once(first, len(steps)):
+                reports = looking.look(steps)
             pace = self._pace(first)
         except Exception as error:  # noqa: BLE001 - told and tried again; one lane must not stop the others
             detail = self._failed(first, (first.connection, name), error, now)
@@ -295,16 +298,20 @@ class Reconciler:
             yield step, self._attempt(step, lambda one=step: looking.record(one, reports.get(one.subject)))
 
     def _attempt(self, step: Step, perform: Callable[[], Done]) -> StepView:
+        with tracing.about(began_with(step)):
+            return self._attempted(step, perform)
+
+    def _attempted(self, step: Step, perform: Callable[[], Done]) -> StepView:
         now = self._clock()
+        shared = self._look_of(step) is not None
         try:
-            if self._look_of(step) is None:
+            if not shared:
                 self.allowance.used(step.connection, step.action, now)
             if step.action in NEW_WORK:
                 self._commands.limits.check_space()
-            done = perform()
+            done = perform() if shared else performed(step, perform, alone=step.action in LOOKS)
         except Exception as error:  # noqa: BLE001 - one subject must not stop the others
             return _view(step, "failed", self._failed(step, _key(step), error, now))
-        shared = self._look_of(step) is not None
         if not shared:
             self._connections.answered(step.connection, step.action)
         if isinstance(done, Waiting):

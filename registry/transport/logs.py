@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from providers.redaction import without_secrets
+from registry.application.tracing import correlation_id, trace_id
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -30,6 +31,8 @@ class JsonLines(logging.Formatter):
         current = request_id.get()
         if current is not None:
             line["request_id"] = current
+        ids = {"correlation_id": correlation_id.get(), "trace_id": trace_id()}
+        line |= {name: one for name, one in ids.items() if one is not None}
         line.update(cast("dict[str, object]", getattr(record, "fields", {})))
         if record.exc_info:
             line["trace"] = without_secrets(self.formatException(record.exc_info))
