@@ -63,6 +63,8 @@ def translated(
         raise UnavailableError(f"no connection: {redacted(exc)}", operation=operation) from exc
     except exceptions.ParamValidationError as exc:
         raise RejectedError(redacted(exc), operation=operation, code="ParamValidationError") from exc
+    except exceptions.ReadTimeoutError as exc:
+        raise _lost(redacted(exc), operation, effect=effect, token=token, code="timeout") from exc
     except exceptions.BotoCoreError as exc:
         raise _lost(redacted(exc), operation, effect=effect, token=token) from exc
 

@@ -62,6 +62,7 @@ class Gateway:
         self.app = GatewayApp(
             self._backends,
             self._counts,
+            self._limits,
             http=self._http,
             translating=TranslatingRelay(self._limits, threads),
         )

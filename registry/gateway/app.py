@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +11,15 @@ from typing import cast
 
 from starlette.types import Message, Receive, Scope, Send
 
+from registry.application import tracing
 from registry.application.access import Principal, refusal
 from registry.gateway.asking import Ask, parse
 from registry.gateway.backends import Backend, Backends
 from registry.gateway.counting import Counts
-from registry.gateway.refusal import BrokenOffError, Headers, RefusalError, UpstreamError
+from registry.gateway.limits import Limits
+from registry.gateway.refusal import BrokenOffError, Headers, RefusalError, UnreadError, UpstreamError
 from registry.gateway.relay import Answer, Relay
+from registry.gateway.traces import traced
 
 ATTEMPTS_MAX = 3
 CLIENT_GONE = 499
@@ -29,9 +33,10 @@ _HANDED_ON = {b"accept", b"traceparent", b"tracestate", b"idempotency-key", b"x-
 class GatewayApp:
     """ASGI. The guard has put the principal into the scope."""
 
-    def __init__(self, backends: Backends, counts: Counts, *, http: Relay, translating: Relay) -> None:
+    def __init__(self, backends: Backends, counts: Counts, limits: Limits, *, http: Relay, translating: Relay) -> None:
         self._backends = backends
         self._counts = counts
+        self._limits = limits
         self._http = http
         self._translating = translating
         self.started = False
@@ -85,7 +90,7 @@ class GatewayApp:
             self._backends.table.resolve(name)
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
-        body = await _body(receive)
+        body = await self._question(receive)
         if body is None:
             return
         ask = parse(body)
@@ -99,6 +104,15 @@ class GatewayApp:
             caller.forgive()
         finally:
             caller.stop()
+
+    async def _question(self, receive: Receive) -> bytes | None:
+        """None: the caller went away."""
+        try:
+            async with asyncio.timeout(self._limits.question_s_max):
+                return await _body(receive)
+        except TimeoutError:
+            message = f"the body did not come within {self._limits.question_s_max:g} s"
+            raise RefusalError(408, "request_timeout", message, closing=True) from None
 
     async def _served(self, ask: Ask, extra: Mapping[str, str], send: Send, caller: _Caller) -> None:
         """Tried again elsewhere before the first byte, and never after it."""
@@ -129,13 +143,17 @@ class GatewayApp:
     async def _one(self, backend: Backend, ask: Ask, extra: Mapping[str, str], send: Send, caller: _Caller) -> None:
         began = time.perf_counter()
         first: list[float] = []
-        answer = Answer(send, lambda: first.append(time.perf_counter() - began), caller.stop)
+        answer = Answer(send, lambda: first.append(time.perf_counter() - began), caller.stop, self._limits.unread_s_max)
         failed: int = CLIENT_GONE
         await backend.admission.enter()
         try:
             await self._backends.ready(backend)
             relay = self._translating if backend.link is None else self._http
-            await relay(backend, ask, extra, answer)
+            if tracing.active():
+                with traced(backend.replica, answer):
+                    await relay(backend, ask, {**extra, **tracing.headers()}, answer)
+            else:
+                await relay(backend, ask, extra, answer)
             failed = 0
         except UpstreamError as error:
             failed = error.status
@@ -143,6 +161,8 @@ class GatewayApp:
         except BrokenOffError as error:
             failed = 502
             await _break_off(answer, error, caller.stop)
+        except UnreadError:
+            caller.stop()
         finally:
             backend.admission.leave()
             self._counts.count(
@@ -219,7 +239,8 @@ async def _break_off(answer: Answer, error: BrokenOffError, stop: Callable[[], N
     stop()
     if answer.tail.ends_an_event():
         told = RefusalError(502, "upstream_broken", f"what serves this version broke off: {error}")
-        await answer.end(b"data: " + told.body() + b"\n\n")
+        with contextlib.suppress(UnreadError):
+            await answer.end(b"data: " + told.body() + b"\n\n")
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:

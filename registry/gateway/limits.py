@@ -14,11 +14,15 @@ class Limits:
     """Per deployment: `running_max` requests at once, `waiting_max` behind them for at most `waiting_s_max`.
 
     `silence_s_max`: between two bytes of an answer, the first one included; OpenAI's own client gives up after as long.
+    `question_s_max`: until all of a question has come. `unread_s_max`: until a caller takes the next piece of its
+    answer. Callers that are slower would keep a place, and a connection to the provider, for as long as they like.
     """
 
     running_max: int = 256
     waiting_max: int = 1024
     waiting_s_max: float = 30.0
+    question_s_max: float = 120.0
+    unread_s_max: float = 120.0
     connect_s_max: float = 5.0
     silence_s_max: float = 600.0
     flush_s: float = 5.0
@@ -57,6 +61,10 @@ class Admission:
                 message = f"no turn at this deployment within {self._limits.waiting_s_max:g} s"
                 raise RefusalError(503, "overloaded", message, retry_after_s=1) from None
             raise
+
+    def keep(self) -> None:
+        """One place more, for work that goes on although its caller has left; followed by `leave`."""
+        self.running += 1
 
     def leave(self) -> None:
         self.running -= 1

@@ -11,7 +11,9 @@ _TYPES = {403: "permission_error", 502: "server_error", 503: "server_error", 504
 
 
 class RefusalError(Exception):
-    """`retry_after_s`: when to come back, where that is known. `again`: whether it makes sense to ask again at all."""
+    """`retry_after_s`: when to come back, where that is known. `again`: whether it makes sense to ask again at all.
+    `closing`: the connection ends with this.
+    """
 
     def __init__(
         self,
@@ -22,6 +24,7 @@ class RefusalError(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
         again: bool = True,
+        closing: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -30,6 +33,7 @@ class RefusalError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.again = again
+        self.closing = closing
 
     def body(self) -> bytes:
         kind = _TYPES.get(self.status, "invalid_request_error")
@@ -43,6 +47,8 @@ class RefusalError(Exception):
             found.append((b"retry-after", str(max(1, round(self.retry_after_s))).encode()))
         if not self.again:
             found.append((b"x-should-retry", b"false"))
+        if self.closing:
+            found.append((b"connection", b"close"))
         return found
 
 
@@ -70,3 +76,7 @@ class UpstreamError(RefusalError):
 
 class BrokenOffError(Exception):
     """What serves the version broke off in the middle of its answer, which cannot be taken back."""
+
+
+class UnreadError(Exception):
+    """A caller does not take its answer. What is left of it goes nowhere."""

@@ -5,9 +5,11 @@ Errors before the first byte are raised, so that somebody else may be asked. Aft
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, cast
 
 import aiohttp
@@ -18,7 +20,7 @@ from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend, Link
 from registry.gateway.counting import Tail, Tokens
 from registry.gateway.limits import Limits
-from registry.gateway.refusal import BrokenOffError, UpstreamError
+from registry.gateway.refusal import BrokenOffError, UnreadError, UpstreamError
 
 Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
@@ -29,23 +31,29 @@ ERROR_BYTES_MAX = 100_000
 _REFUSED, _BROKEN = 400, 500
 _ELSEWHERE = range(300, 400)
 """A redirection is not followed, and not handed on: it would take a caller's token to somebody else."""
-_HOP_BY_HOP = frozenset(
+_NOT_OURS_TO_SAY = frozenset(
     {
         "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "date", "server", "set-cookie", "alt-svc", "strict-transport-security",
+        "upgrade", "date", "server", "set-cookie", "alt-svc", "strict-transport-security", "clear-site-data",
     }
 )  # fmt: skip
-"""Headers that are between two neighbours only, or that another server may not say in its own name."""
+"""Headers that are between two neighbours only, or that another server may not say in our name."""
+_PREFIXES_OF_OURS = ("access-control-", "tenure-")
+"""Who may read answers from another page is for this server to say, and so is which version answered."""
 _RENAMED = {"x-request-id": b"tenure-upstream-request-id", "apim-request-id": b"tenure-upstream-request-id"}
 
 
 @dataclass(slots=True)
 class Answer:
-    """What has gone out so far. `finish` is called right before the last bytes do."""
+    """What has gone out so far. `finish` is called right before the last bytes do.
+
+    Each method waits until the caller has taken what went before. Raises UnreadError after `unread_s_max`.
+    """
 
     send: Send
     began: Callable[[], None]
     finish: Callable[[], None]
+    unread_s_max: float
     status: int = 0
     tail: Tail = field(default_factory=Tail)
     tokens: Tokens | None = None
@@ -56,11 +64,18 @@ class Answer:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def pass_on(self, chunk: bytes) -> None:
-        await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._taken({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, chunk: bytes = b"") -> None:
         self.finish()
-        await self.send({"type": "http.response.body", "body": chunk, "more_body": False})
+        await self._taken({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _taken(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self.unread_s_max):
+                await self.send(message)
+        except TimeoutError as error:
+            raise UnreadError from error
 
 
 class Relay(Protocol):
@@ -166,12 +181,23 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _handed_on(response: aiohttp.ClientResponse) -> HeaderList:
+    named = response.headers.get("connection", "").lower()
+    between = {name.strip().encode() for name in named.split(",")} if named not in {"", "close", "keep-alive"} else ()
     found: HeaderList = []
     for name, value in response.raw_headers:
-        lower = name.decode("latin-1").lower()
-        if lower not in _HOP_BY_HOP:
-            found.append((_RENAMED.get(lower) or lower.encode(), value))
+        told = _told_as(name)
+        if told is not None and told not in between:
+            found.append((told, value))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _told_as(name: bytes) -> bytes | None:
+    """The name under which a provider's header is handed on; None: not at all."""
+    lower = name.decode("latin-1").lower()
+    if lower in _NOT_OURS_TO_SAY or lower.startswith(_PREFIXES_OF_OURS):
+        return None
+    return _RENAMED.get(lower) or lower.encode("latin-1")
 
 
 def _unanswered(error: Exception) -> UpstreamError:

@@ -7,10 +7,10 @@ import contextlib
 import json
 import threading
 from collections.abc import Generator, Mapping
-from concurrent.futures import Executor
-from typing import cast
+from concurrent.futures import Executor, Future
+from typing import Any, cast
 
-from providers.errors import ChatError, OutcomeUnknownError, ProviderError, UnavailableError
+from providers.errors import ChatError, OutcomeUnknownError, ProviderError, RejectedError, UnavailableError
 from providers.ports import Chat, ChatChunk
 from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend
@@ -27,7 +27,11 @@ _EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 
 
 class TranslatingRelay:
-    """Behaves as `HttpRelay` does. A thread whose caller went away ends at the provider's next piece."""
+    """Behaves as `HttpRelay` does.
+
+    A thread whose caller went away ends at the provider's next piece, and keeps its place among those that run until
+    then: who leaves early cannot make more threads than there are places.
+    """
 
     def __init__(self, limits: Limits, threads: Executor) -> None:
         self._limits = limits
@@ -50,9 +54,11 @@ class TranslatingRelay:
 
     async def _complete(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
         target, limit = backend.replica.target, self._limits.silence_s_max
-        said = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: chat.complete(target, ask.parsed, timeout_s=limit)
-        )
+        asked = self._threads.submit(lambda: chat.complete(target, ask.parsed, timeout_s=limit))
+        try:
+            said = await asyncio.wrap_future(asked)
+        finally:
+            _keep_place(backend, asked)
         answer.tokens = _tokens(said)
         body = json.dumps(said).encode()
         await answer.start(200, [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers])
@@ -60,7 +66,7 @@ class TranslatingRelay:
 
     async def _stream(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
         pieces = _pieces(chat, backend, ask, self._limits.silence_s_max)
-        async with contextlib.aclosing(_Pump(pieces, self._threads)) as pump:
+        async with contextlib.aclosing(_Pump(pieces, self._threads, backend)) as pump:
             while (chunk := await pump.next()) is not None:
                 if not answer.status:
                     await answer.start(200, [*_EVENTS, *backend.headers])
@@ -77,11 +83,12 @@ class TranslatingRelay:
 class _Pump:
     """Pulls an iterator that blocks, in a thread, a bounded number of pieces ahead of whoever takes them."""
 
-    def __init__(self, pieces: Generator[ChatChunk], threads: Executor) -> None:
+    def __init__(self, pieces: Generator[ChatChunk], threads: Executor, backend: Backend) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ChatChunk | BaseException | None] = asyncio.Queue(AHEAD_MAX)
         self._stopped = threading.Event()
-        threads.submit(self._pull, pieces)
+        self._backend = backend
+        self._pulling = threads.submit(self._pull, pieces)
 
     async def next(self) -> ChatChunk | None:
         """None at the end. Raises what the iterator raised."""
@@ -94,6 +101,7 @@ class _Pump:
         self._stopped.set()
         while not self._queue.empty():  # whoever waits to put one more may go on, and see that it is over
             self._queue.get_nowait()
+        _keep_place(self._backend, self._pulling)
 
     def _pull(self, pieces: Generator[ChatChunk]) -> None:
         try:
@@ -111,6 +119,20 @@ class _Pump:
     def _put(self, piece: ChatChunk | BaseException | None) -> None:
         if not self._stopped.is_set():
             asyncio.run_coroutine_threadsafe(self._queue.put(piece), self._loop).result()
+
+
+def _keep_place(backend: Backend, thread: Future[Any]) -> None:
+    """Until the thread has ended, if it goes on without us."""
+    if thread.done():
+        return
+    loop, admission = asyncio.get_running_loop(), backend.admission
+    admission.keep()
+
+    def leave(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is let in any more
+            loop.call_soon_threadsafe(admission.leave)
+
+    thread.add_done_callback(leave)
 
 
 def _pieces(chat: Chat, backend: Backend, ask: Ask, limit_s: float) -> Generator[ChatChunk]:
@@ -135,7 +157,9 @@ def _failed(error: ProviderError, *, begun: bool) -> Exception:
             return UpstreamError(status, "upstream_failed", f"what serves this version failed: {error.message}")
         case UnavailableError():
             return UpstreamError(503, "upstream_unavailable", error.message, retry_after_s=error.retry_after_s)
-        case OutcomeUnknownError() if "time" in error.message.lower():
+        case RejectedError():
+            return UpstreamError(502, "connection_failed", f"the connection cannot be used: {error.message}")
+        case OutcomeUnknownError() if error.code == "timeout":
             return UpstreamError(504, "upstream_timeout", error.message, elsewhere=False)
         case _:
             return UpstreamError(502, "upstream_broken", error.message)

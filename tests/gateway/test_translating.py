@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import openai
 import pytest
 
-from providers.errors import ChatError, OutcomeUnknownError, ProviderError, UnavailableError
+from providers.errors import ChatError, OutcomeUnknownError, ProviderError, UnauthorizedError, UnavailableError
 from providers.ports import ChatChunk, ChatRequest, ServingTarget
 from registry.domain.states import ConnectionState
+from registry.gateway import Limits
 from registry.gateway.translating import AHEAD_MAX
 from tests.gateway.conftest import Door, OpenDoor
 from tests.gateway.serving import WAIT_S_MAX
@@ -30,6 +32,9 @@ class Translator:
         self.chunks: list[ChatChunk | ProviderError] = [_delta("Hel"), _delta("lo"), {"choices": [], "usage": USAGE}]
         self.pulled = 0
         self.closed = threading.Event()
+        self.entered = threading.Event()
+        self.going_on = threading.Event()
+        self.going_on.set()
         doors: Any = stage.providers
         provider = doors.of(stage.registry.reading.connection_state("cloud"))
         provider.chat = self
@@ -44,6 +49,8 @@ class Translator:
 
     def complete(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> ChatChunk:
         self.asked.append(request)
+        self.entered.set()
+        assert self.going_on.wait(WAIT_S_MAX)
         if isinstance(self.chunks[0], ProviderError):
             raise self.chunks[0]
         message = {"role": "assistant", "content": "Hello"}
@@ -52,6 +59,8 @@ class Translator:
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Generator[ChatChunk]:
         self.asked.append(request)
         try:
+            self.entered.set()
+            assert self.going_on.wait(WAIT_S_MAX)
             for chunk in self.chunks:
                 if isinstance(chunk, ProviderError):
                     raise chunk
@@ -116,8 +125,9 @@ def test_a_stream_of_nothing_is_a_stream(translator: Translator, door: Door) -> 
         (ChatError("broken", status=500), 502, "upstream_failed"),
         (ChatError("busy", status=503), 503, "upstream_failed"),
         (UnavailableError("nobody there", operation="chat", retry_after_s=3), 503, "upstream_unavailable"),
-        (OutcomeUnknownError("Read timeout on endpoint", operation="chat"), 504, "upstream_timeout"),
-        (OutcomeUnknownError("the answer was lost", operation="chat"), 502, "upstream_broken"),
+        (OutcomeUnknownError("Read timeout on endpoint", operation="chat", code="timeout"), 504, "upstream_timeout"),
+        (OutcomeUnknownError("https://bedrock-runtime broke off", operation="chat"), 502, "upstream_broken"),
+        (UnauthorizedError("no credentials", operation="chat"), 502, "connection_failed"),
     ],
 )
 def test_errors_before_the_first_piece_have_their_status(
@@ -164,3 +174,27 @@ def test_a_caller_that_reads_slowly_holds_the_provider_back(translator: Translat
             before = translator.pulled
             translator.closed.wait(0.3)
         assert AHEAD_MAX <= translator.pulled < 100_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_that_goes_away_while_the_provider_is_silent_leaves_its_place_taken_until_the_thread_ends(
+    translator: Translator, open_door: OpenDoor, stream: bool
+) -> None:
+    door = open_door(Limits(running_max=1, waiting_s_max=0.1))
+    translator.going_on.clear()
+    host, port = door.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": BOT, "stream": stream}).encode()
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        )
+        assert translator.entered.wait(WAIT_S_MAX)
+    for _ in range(3):
+        assert door.ask(BOT).json()["error"]["code"] == "overloaded"
+    assert len(translator.asked) == 1, "no second thread was begun"
+    translator.going_on.set()
+    for _ in range(int(WAIT_S_MAX / 0.02)):
+        if door.ask(BOT).status_code == 200:
+            return
+        threading.Event().wait(0.02)
+    pytest.fail("the place is never given back")

@@ -283,11 +283,14 @@ def test_what_converse_has_no_word_for_is_refused_and_its_refusals_handed_throug
     assert (refused.value.status, refused.value.code) == (404, "ResourceNotFoundException")
 
 
-@pytest.mark.parametrize("fault", [faults.timeout(after_effect=True), faults.reset(after_effect=True)])
-def test_a_chat_without_an_answer_is_unknown(harness: CloudHarness, fault: faults.Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"), [(faults.timeout(after_effect=True), "timeout"), (faults.reset(after_effect=True), None)]
+)
+def test_a_chat_without_an_answer_is_unknown(harness: CloudHarness, fault: faults.Fault, code: str | None) -> None:
     harness.rehearsal.faults.inject("bedrock-runtime.converse", fault)
-    with pytest.raises(OutcomeUnknownError):
+    with pytest.raises(OutcomeUnknownError) as unknown:
         harness.connect().chat.complete(_base(), QUESTION, timeout_s=0.1)
+    assert unknown.value.code == code
 
 
 def test_nobody_there_is_unavailable_and_not_unknown(harness: CloudHarness) -> None:
