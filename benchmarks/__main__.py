@@ -13,7 +13,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-BENCHMARKS = ("command_line", "store", "audit", "polling", "datasets", "training", "planning", "gateway", "rest", "web")
+BENCHMARKS = (
+    "command_line",
+    "store",
+    "audit",
+    "polling",
+    "datasets",
+    "training",
+    "planning",
+    "idle",
+    "gateway",
+    "rest",
+    "web",
+)
 
 
 def main() -> int:

@@ -101,12 +101,12 @@ def fill(log: EventLog, versions: int, deployments: int, models: int) -> None:
         says("registry:tenure", ev.RegistryCreated(registry="bench1")),
         says("connection:cloud", ev.ConnectionDeclared(connection="cloud", provider="azure-openai", settings={})),
     ]
-    every = versions // deployments
+    every = versions // max(deployments, 1)
     for number in range(versions):
         batch += history(
             f"model-{number % models}",
             number // models + 1,
-            serves=number % every == 0,
+            serves=deployments > 0 and number % every == 0,
             new=number < models,
             kept=number >= versions - KEPT * models,
         )

@@ -161,7 +161,8 @@ def says(stream: str, payload: ev.DomainEvent) -> NewEvent:
 
 
 @contextmanager
-def serving(home: Path) -> Generator[tuple[str, int]]:
+def serving(home: Path, **beside: str) -> Generator[tuple[str, int]]:
+    """`beside`: variables that its connections refer to."""
     command = [
         sys.executable,
         "-c",
@@ -170,7 +171,13 @@ def serving(home: Path) -> Generator[tuple[str, int]]:
         "--port",
         "0",
     ]
-    environment = {"PATH": "/usr/bin:/bin", "TENURE_HOME": str(home), "TENURE_LOG": "WARNING", "USER": "bench"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TENURE_HOME": str(home),
+        "TENURE_LOG": "WARNING",
+        "USER": "bench",
+        **beside,
+    }
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
             assert server.stdout is not None
