@@ -204,7 +204,7 @@ class Cloud:
         if one is not None:
             del self.deployments[one.id]
             for bill in self.bills:
-                if bill.name == one.name and bill.to is None:
+                if bill.id == one.id and bill.to is None:
                     bill.to = self.clock()
         return one
 

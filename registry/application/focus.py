@@ -203,14 +203,14 @@ def _costs(cost: Decimal, currency: str, price: Decimal, quantity: Decimal, unit
 
 
 def _times(from_: datetime, to: datetime) -> dict[str, str]:
-    """To the second, as FOCUS writes times. What is shorter than a second has one."""
-    start, end = (time.astimezone(UTC).replace(microsecond=0) for time in (from_, to))
+    """To the second, as FOCUS writes times: the seconds that it touches."""
+    start, end = (time.astimezone(UTC).replace(microsecond=0) for time in (from_, to - MICROSECOND))
     month, next_month = month_of(start)
     return {
         "BillingPeriodStart": _time(month),
         "BillingPeriodEnd": _time(next_month),
         "ChargePeriodStart": _time(start),
-        "ChargePeriodEnd": _time(max(end, start + SECOND)),
+        "ChargePeriodEnd": _time(end + SECOND),
     }
 
 

@@ -182,6 +182,8 @@ class DeploymentState:
     missed_reads: int = 0
     """How many reads in a row did not show it, the first of them at `missed_since`."""
     missed_since: datetime | None = None
+    last_seen_at: datetime | None = None
+    """Of one that reads do not show: when the last one did."""
     error: str | None = None
     orphan: bool = False
     """Found at the provider with our tag and no intent behind it; it has no version until it is adopted."""

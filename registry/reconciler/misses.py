@@ -27,14 +27,15 @@ class Misses:
         self._door = door
         self._clock = clock
         self._seen: dict[str, datetime] = {}
-        """When this process last saw each."""
+        """When this process last saw each. About 100 bytes for each that it ever saw."""
 
     def miss(self, one: DeploymentState, *, needed: int) -> Missed:
         """One more. The last of those that are needed is not told by itself: what follows from it is."""
         known = self._log.deployment(one.id) or one
         missed = Missed(known.missed_since or self._clock(), known.missed_reads + 1)
         if missed.reads < needed:
-            self._tell(one, DeploymentNotShown(deployment=one.id, reads=missed.reads))
+            seen_at = None if known.missed_reads else self.last_seen(known)
+            self._tell(one, DeploymentNotShown(deployment=one.id, reads=missed.reads, last_seen_at=seen_at))
         return missed
 
     def shown(self, one: DeploymentState) -> None:
@@ -46,8 +47,9 @@ class Misses:
         self._seen[id] = self._clock()
 
     def last_seen(self, one: DeploymentState) -> datetime | None:
-        """For whoever records that it is gone. As the log has it, where this process never saw it."""
-        return self._seen.pop(one.id, None) or one.serving_at or one.billed_from
+        """Before reads began to miss it. As far as the log tells, where this process never saw it."""
+        known = self._log.deployment(one.id) or one
+        return known.last_seen_at or self._seen.get(one.id) or known.serving_at or known.billed_from
 
     def _tell(self, one: DeploymentState, payload: DeploymentNotShown | DeploymentShownAgain) -> None:
         who = Who(actor=f"provider:{one.connection}")

@@ -128,10 +128,11 @@ def _deployment_deletion_accepted(
 def _deployment_not_shown(state: DeploymentState, payload: ev.DeploymentNotShown, event: Event) -> None:
     state.missed_reads = payload.reads
     state.missed_since = state.missed_since or event.recorded_at
+    state.last_seen_at = state.last_seen_at or payload.last_seen_at
 
 
 def _deployment_shown_again(state: DeploymentState, _payload: ev.DeploymentShownAgain, event: Event) -> None:
-    _doubt(state, state.missed_since, event.recorded_at)
+    _doubt(state, state.last_seen_at or state.missed_since, event.recorded_at)
     _shown(state)
 
 
@@ -149,6 +150,7 @@ def _deployment_deleted(state: DeploymentState, payload: ev.DeploymentDeleted, _
 
 def _doubt(state: DeploymentState, from_: datetime | None, to: datetime | None) -> None:
     """Nobody knows whether it was there. A commitment is billed whether it was or not."""
+    state.last_seen_at = None
     if from_ is None or to is None:
         return
     if state.committed_until is not None:

@@ -107,10 +107,14 @@ class DeploymentDeletionAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentNotShown:
-    """A read did not show it, the `reads`-th in a row. It is believed gone after several, by whichever process."""
+    """A read did not show it, the `reads`-th in a row. It is believed gone after several, by whichever process.
+
+    `last_seen_at` is when a read last showed it; of the first.
+    """
 
     deployment: str
     reads: int
+    last_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
