@@ -233,6 +233,13 @@ class Reconciler:
         ]
         return max(now + SOON, min(times, default=now + IDLE))
 
+    def poll_lag(self) -> timedelta:
+        """How long the look at a provider that should have been the longest ago has not been; also where one hangs."""
+        now = self._clock()
+        looks = (step for step in self._steps() if step.action in LOOKS)
+        lags = (now - max(self._waits(step, now, paced=True), default=now) for step in looks)
+        return max(lags, default=timedelta(0))
+
     def in_motion(self) -> bool:
         """Whether anything is under way (a deployment that simply serves is not)."""
         return self._planning.in_motion()

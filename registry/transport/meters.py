@@ -83,7 +83,7 @@ class States:
         yield _gauge("tenure_deployments_unpriced", "Billed deployments whose price is unknown", unpriced)
 
     def _work(self) -> Iterator[Metric]:
-        overdue = (self._registry.clock() - self._registry.reconciler.next_due()).total_seconds()
+        overdue = self._registry.reconciler.poll_lag().total_seconds()
         yield _gauge("tenure_poll_lag_seconds", "How long the next look at a provider is overdue", max(0.0, overdue))
         yield _gauge("tenure_log_position", "The position of the newest event", self._registry.log.head())
         orphans = len(self._registry.auditing.audit(from_=self._registry.clock()).unknown)

@@ -33,8 +33,19 @@ def test_the_figures_are_those_of_the_registry(rest: TestClient, stage: Stage, m
     assert found["tenure_deployments_unpriced"] == 0
     assert found["tenure_log_position"] == stage.log.head()
     assert found["tenure_orphans"] == 0
-    assert found["tenure_poll_lag_seconds"] >= 0
     assert found["tenure_append_seconds_count"] >= 2
+
+
+def test_looks_that_are_overdue_are_told(rest: TestClient, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "STATES_KEPT_S", 0.0)
+    stage.active()
+    stage.registry.reconciler.run(paced=True, sweep=True)
+    assert figures(rest.get("/metrics").text)["tenure_poll_lag_seconds"] < 1
+    stage.clock.advance(hours=2)
+    lag = figures(rest.get("/metrics").text)["tenure_poll_lag_seconds"]
+    assert 3600 < lag <= 2 * 3600 + 60
+    stage.registry.reconciler.run(paced=True, sweep=True)
+    assert figures(rest.get("/metrics").text)["tenure_poll_lag_seconds"] < 1
 
 
 def test_figures_that_were_just_read_do_for_the_next_scrape(rest: TestClient, stage: Stage) -> None:
