@@ -2,9 +2,9 @@
 
 The real registry works on accounts that keep a bill of their own (`meter`). After each month, and at the end for all of
 them, the audit is held against the bills, deployment by deployment. An even seed is calm: nothing fails and nobody
-interferes, and the two are equal to the cent. In an odd one calls fail, processes are killed and deployments go and come
-behind the registry's back: then the bill lies between what the ledger knows and what it counts. Of four seeds in a row,
-two are over DuckDB and two over memory, which is faster.
+interferes, and the two are equal to the cent. In an odd one calls fail, processes are killed, and deployments go and
+come behind the registry's back: then the bill lies between what the ledger knows and what it counts. Of four seeds in a
+row, two are over DuckDB and two over memory, which is faster.
 """
 
 from __future__ import annotations
