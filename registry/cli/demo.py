@@ -21,7 +21,7 @@ from registry.cli.audit import show_audit
 from registry.cli.output import human, print_table
 from registry.cli.progress import progress
 from registry.cli.running import StoppedError
-from registry.cli.session import ctrl_c, opened
+from registry.cli.session import opened
 from registry.domain.errors import RefusedError, TenureError
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def demo() -> None:
 def perform(life: Life) -> None:
     """Live it. When it is interrupted or something fails, nothing that it started is left running."""
     try:
-        with ctrl_c():
-            life.live()
+        life.live()
     except KeyboardInterrupt as exc:
         with _undisturbed():
             life.stop()

@@ -27,7 +27,7 @@ def opened(*, background: bool = False, interrupted: str = "Nothing was changed.
     `background=True` runs its scheduler too, for commands that stay.
     """
     try:
-        with _quiet_logging(), ctrl_c(), _registry(background=background) as tenure:
+        with _quiet_logging(), _registry(background=background) as tenure:
             yield tenure
     except KeyboardInterrupt as exc:
         raise StoppedError(interrupted) from exc
@@ -69,17 +69,6 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
             detail = f": {step.detail}" if step.detail else ""
             note(f"could not {step.action} {step.subject} yet{detail}")
     return steps
-
-
-@contextmanager
-def ctrl_c() -> Generator[None]:
-    """KeyboardInterrupt also where DuckDB makes a RuntimeError of it, which it does in the midst of a query."""
-    try:
-        yield
-    except RuntimeError as exc:
-        if str(exc) != "Query interrupted":
-            raise
-        raise KeyboardInterrupt from exc
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import duckdb
 
 from registry.application.bills import Bill, BillLine
 from registry.domain.errors import BadInputError
+from registry.store.interrupts import interruptible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ def read_bill(path: Path) -> Bill:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
-    with duckdb.connect(":memory:", config=config) as connection:
+    with duckdb.connect(":memory:", config=config) as connection, interruptible():
         try:
             return _read(connection, path)
         except duckdb.Error as error:

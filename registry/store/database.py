@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from registry.domain.errors import CorruptLogError, TenureError, UnavailableError
+from registry.store.interrupts import interruptible
 from registry.store.migrations import CONFIG
 
 Rows = list[Any]
@@ -73,7 +74,8 @@ class Database:
             self._lent += 1
             generation = self.generation
         try:
-            yield cursor
+            with interruptible():
+                yield cursor
         finally:
             with self._returned:
                 self._lent -= 1
@@ -102,13 +104,8 @@ class Database:
             raise translated(exc) from exc
 
     def _asked(self, question: Callable[[duckdb.DuckDBPyConnection], A]) -> A:
-        try:
-            with self.cursor() as cursor:
-                return question(cursor)
-        except RuntimeError as exc:
-            if "interrupted" in str(exc).lower():  # Ctrl-C inside a query, as DuckDB says it
-                raise KeyboardInterrupt from exc
-            raise
+        with self.cursor() as cursor:
+            return question(cursor)
 
     def reopen(self, generation: int) -> None:
         """Open the file anew, unless somebody did since `generation`. Waits for lent cursors to come back."""

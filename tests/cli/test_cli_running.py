@@ -148,17 +148,6 @@ def test_aborting_a_prompt_is_an_interruption(tenure: Run, monkeypatch: pytest.M
     assert tenure("models").code == 130
 
 
-def test_an_interrupted_query_is_an_interruption(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from registry.embedded import Tenure
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise RuntimeError("Query interrupted")
-
-    monkeypatch.setattr(Tenure, "models", interrupted)
-    answer = tenure("models")
-    assert (answer.code, answer.err) == (130, "interrupted: Nothing was changed.\n")
-
-
 def test_another_runtime_error_is_still_a_bug(tenure: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from registry.embedded import Tenure
 

@@ -10,6 +10,7 @@ from typing import Self
 import duckdb
 
 from registry.domain.errors import UnavailableError
+from registry.store.interrupts import interruptible
 
 FETCH_ROWS = 2_000
 
@@ -56,7 +57,7 @@ class Engine:
 
     def stream(self, sql: str) -> Iterator[tuple[object, ...]]:
         """Rows as they come, on a cursor of its own, so that streams may be nested."""
-        with self._connection.cursor() as cursor:
+        with self._connection.cursor() as cursor, interruptible():
             try:
                 cursor.execute(sql)
                 while rows := cursor.fetchmany(FETCH_ROWS):
