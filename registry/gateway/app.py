@@ -61,11 +61,11 @@ class GatewayApp:
             await respond_json(send, {"object": "list", "data": self._models(principal)})
         elif path.startswith(MODELS + "/") and method == "GET":
             await respond_json(send, await self._model(principal, path.removeprefix(MODELS + "/")))
-        elif path in {CHAT, MODELS}:
-            raise RefusalError(405, "method_not_allowed", f"{method} is not what {path} is for", again=False)
         else:
+            known = path in {CHAT, MODELS} or path.startswith(MODELS + "/")
+            status, code = (405, "method_not_allowed") if known else (404, "unknown_url")
             message = f"{method} {path}: this gateway has POST {CHAT}, GET {MODELS} and GET {MODELS}/MODEL"
-            raise RefusalError(404, "unknown_url", message, again=False)
+            raise RefusalError(status, code, message, again=False)
 
     def _models(self, principal: Principal) -> list[dict[str, object]]:
         return [

@@ -112,6 +112,10 @@ class Chat(BaseHTTPRequestHandler):
             self.close_connection = True
         elif body["messages"][0]["content"] == "be slow":
             time.sleep(3)
+        elif body["messages"][0]["content"] == "echo":
+            message = {"role": "assistant", "content": json.dumps(body)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            self.answer(200, {"object": "chat.completion", "model": self.model, "choices": [choice]})
         elif body.get("stream"):
             self.stream(fault=body["messages"][0]["content"] == "break in the middle")
         else:
