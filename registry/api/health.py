@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,10 +9,10 @@ from fastapi.responses import JSONResponse, Response
 
 from registry.api.answers import documented
 from registry.domain.errors import UnavailableError
+from registry.transport.doctor import check_ready
 from registry.transport.meters import CONTENT_TYPE
 from registry.transport.services import Services, check
 
-PROBE = "readyz.probe"
 WELL: dict[str, Any] = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 
 
@@ -36,26 +35,10 @@ class Health:
         return JSONResponse({"status": "alive"})
 
     def ready(self) -> JSONResponse:
-        """The home can be written and the log read: a real write, synced to the disk and read back, that no event is
-        made of.
-        """
+        """The home can be written and the log read, tried with a real write."""
         if self._watch.closed:
             raise UnavailableError("the server is stopping")
-        path = self._registry.home / PROBE
-        try:
-            head = str(self._registry.log.head()).encode()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                os.write(descriptor, head)
-                os.fsync(descriptor)
-                written = os.pread(descriptor, len(head), 0)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise UnavailableError(f"the home cannot be written: {error.strerror}") from error
-        next(iter(self._registry.log.read(limit=1)), None)
-        if written != head:
-            raise UnavailableError("the home does not keep what is written to it")
+        check_ready(self._registry)
         return JSONResponse({"status": "ready"})
 
     def metrics(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ from registry.api.answers import Key, Once, documented, listing
 from registry.api.connections import tested
 from registry.api.schemas import page
 from registry.application.doctor import examine
+from registry.transport import doctor
 from registry.transport.services import Services, check
 
 COUNT: dict[str, Any] = {"type": "object", "required": ["events"], "properties": {"events": {"type": "integer"}}}
@@ -18,6 +19,7 @@ COUNT: dict[str, Any] = {"type": "object", "required": ["events"], "properties":
 
 class Operations:
     def __init__(self, services: Services, once: Once) -> None:
+        self._services = services
         self._registry = services.registry
         self._once = once
 
@@ -43,11 +45,11 @@ class Operations:
         return self._once(request, key, "reconcile", lambda _: listing(reconciler.run(sweep=sweep)))
 
     def doctor(self, request: Request) -> JSONResponse:
-        """The home, the log's chain, every connection, what failed and what is billed for nothing."""
+        """The server, who can sign in, the home, the log's chain, every connection, what is billed for nothing."""
         check(request, "administer")
         registry = self._registry
         found = examine(registry.home, registry.tools, registry.reading, lambda name: tested(registry, name))
-        return listing(found)
+        return listing([*doctor.examine(self._services), *found])
 
     def verify(self, request: Request, key: Key = None) -> Response:
         """Walk the chain of hashes over every event. Answers how many there are."""

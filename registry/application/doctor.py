@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from registry.application.limits import FREE_BYTES_MIN as SPACE_FLOOR
 from registry.application.ports import LogTools, VersionQuery
 from registry.application.reading import Reading
 from registry.application.views import CheckView, ConnectionView
@@ -14,6 +15,7 @@ from registry.domain import retirement
 from registry.domain.errors import TenureError
 
 FREE_BYTES_MIN = 1_000_000_000
+CLOCK_SLACK = timedelta(seconds=5)
 SLOW = timedelta(minutes=30)
 """A deployment that takes longer to come up is told about."""
 
@@ -21,7 +23,7 @@ SLOW = timedelta(minutes=30)
 def examine(
     home: Path, tools: LogTools, reading: Reading, test_connection: Callable[[str], list[CheckView]]
 ) -> list[CheckView]:
-    checks = [_space(home), _chain(tools)]
+    checks = [_space(home), _chain(tools), _clock(reading)]
     for connection in reading.connections():
         if connection.error is not None:
             checks.append(_stopped(connection))
@@ -53,7 +55,8 @@ def _space(home: Path) -> CheckView:
         detail=f"{free / 1e9:.1f} GB free at {home}",
         remedy=None
         if free >= FREE_BYTES_MIN
-        else "make room: artifacts of versions you no longer need (tenure delete)",
+        else "make room: artifacts of versions you no longer need (tenure delete). Nothing that is billed is begun"
+        f" below {SPACE_FLOOR / 1e9:.1f} GB",
     )
 
 
@@ -63,6 +66,19 @@ def _chain(tools: LogTools) -> CheckView:
     except TenureError as error:
         return CheckView(name="log", passed=False, detail=error.message, remedy=error.hint)
     return CheckView(name="log", passed=True, detail=f"{count} events, every hash as it was written")
+
+
+def _clock(reading: Reading) -> CheckView:
+    """What is billed is counted by it."""
+    newest, now = reading.newest_at(), reading.now()
+    behind = newest - now
+    well = behind < CLOCK_SLACK
+    return CheckView(
+        name="clock",
+        passed=well,
+        detail=f"{now:%Y-%m-%d %H:%M:%S} UTC" + ("" if well else f", {behind} before the newest event was recorded"),
+        remedy=None if well else "set this machine's clock, and let NTP keep it",
+    )
 
 
 def _versions(reading: Reading) -> list[CheckView]:

@@ -40,6 +40,10 @@ class Reading:
     def now(self) -> datetime:
         return self._clock()
 
+    def newest_at(self) -> datetime:
+        """When the newest event was recorded; now where there is none."""
+        return self._time(self._log.head())
+
     def position(self, as_of: AsOf) -> int | None:
         """Raises BadInputError for what is neither a position nor a time."""
         if as_of is None:

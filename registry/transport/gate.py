@@ -36,6 +36,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Tokens(Protocol):
+    def all(self) -> list[Token]: ...
     def find(self, id: str) -> Token | None: ...
     def used(self, id: str, now: datetime) -> None: ...
 
@@ -97,7 +98,7 @@ class Gate:
         self.open_to = open_to
         self.local_secret = secrets.token_urlsafe(32)
         """Full rights for whoever can read this server's `server.json`, for as long as it runs."""
-        self._tokens = tokens
+        self.tokens = tokens
         self._clock = clock
         self.people: Callable[[], SignIn | None] = _nobody
         """What roles people have, now: a change counts in sessions that are open."""
@@ -168,7 +169,7 @@ class Gate:
         self._sessions.pop(session, None)
 
     def _by_token(self, id: str, secret: str, address: str) -> Token:
-        token = self._tokens.find(id) if self._tokens is not None else None
+        token = self.tokens.find(id) if self.tokens is not None else None
         if token is None or not is_right(token, secret):
             self.failed(address)
             raise NotSignedInError("this token is not known here", hint="`tenure tokens list` shows those that are")
@@ -178,7 +179,7 @@ class Gate:
         return token
 
     def _good(self, id: str) -> Token | None:
-        token = self._tokens.find(id) if self._tokens is not None else None
+        token = self.tokens.find(id) if self.tokens is not None else None
         return token if token is not None and token.refusal(self._now()) is None else None
 
     def _allow(self, token: Token) -> Principal:
@@ -187,8 +188,8 @@ class Gate:
             if wait_s > 0:
                 message = f"token {token.id} may ask {token.rate_max:g} times a second"
                 raise TooManyError(message, retry_after_s=wait_s)
-        assert self._tokens is not None
-        self._tokens.used(token.id, self._now())
+        assert self.tokens is not None
+        self.tokens.used(token.id, self._now())
         return token.principal
 
     def failed(self, address: str) -> None:
