@@ -39,6 +39,7 @@ from registry.transport.problems import http_error, invalid_request, tenure_erro
 from registry.transport.routes import Route
 from registry.transport.services import Services
 from registry.transport.telemetry import telemetry
+from registry.transport.threads import Threads
 
 logger = logging.getLogger("tenure.server")
 
@@ -72,6 +73,7 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
     app.add_exception_handler(TenureError, tenure_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
+    app.state.threads = Threads(THREADS)
     app.add_middleware(Guard, gate=services.gate, loopback=loopback)
     for name in shells:
         if find_spec(name) is None:
@@ -92,7 +94,7 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
 
 def _lifespan(services: Services) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         services.registry.door.on_append = services.meters.append.observe
         try:
@@ -100,6 +102,7 @@ def _lifespan(services: Services) -> Callable[[FastAPI], contextlib.AbstractAsyn
         finally:
             services.watch.close()
             await to_thread.run_sync(services.watch.join)
+            await to_thread.run_sync(app.state.threads.close)
 
     return lifespan
 

@@ -90,7 +90,10 @@ class Guard:
         try:
             refused = self._refusal(scope, headers)
             if refused is None:
-                await self._apps[_bytes_max(scope["path"])](scope, receive, exchange.send)
+                # A body that says its length was refused if it is too large, and HTTP reads no more of it than that.
+                counted = "transfer-encoding" in headers
+                app = self._apps[_bytes_max(scope["path"])] if counted else self._plain
+                await app(scope, receive, exchange.send)
             else:
                 await refused(scope, receive, exchange.send)
         except Exception:

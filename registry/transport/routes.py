@@ -13,7 +13,6 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, get_type_hints
 
-from anyio import to_thread
 from fastapi.dependencies.utils import request_params_to_args
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, QueryParams
@@ -21,14 +20,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-_TRACED = "fastapi.telemetry"
-"""In the scope of a request that FastAPI traces: it does so on its own way alone."""
+from registry.transport.threads import Threads
 
 Values = dict[str, Any]
 
 
 class Route(APIRoute):
-    """For functions that may block and answer a `Response`; all others go FastAPI's way."""
+    """For functions that may block and answer a `Response`; all others go FastAPI's way.
+
+    The app has `Threads` in its `state.threads`.
+    """
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:  # noqa: ANN401 -- FastAPI's
         super().__init__(path, endpoint, **options)
@@ -39,13 +40,12 @@ class Route(APIRoute):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         came: list[Message] = []
-        values = None
-        if _TRACED not in scope:
-            values = self._parameters.values(scope, await _body(receive, came) if self.body_field else b"")
+        values = self._parameters.values(scope, await _body(receive, came) if self.body_field else b"")
         if values is None:
             await self._documented(scope, _again(came, receive), send)
             return
-        response: Response = await to_thread.run_sync(partial(self.endpoint, **values))
+        threads: Threads = scope["app"].state.threads
+        response: Response = await threads.run(partial(self.endpoint, **values))
         await response(scope, receive, send)
 
 

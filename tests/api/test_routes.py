@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from registry.api.bodies import Because, NewModel
 from registry.transport.routes import Route
+from registry.transport.threads import Threads
 
 JSON = {"content-type": "application/json"}
 
@@ -53,6 +54,7 @@ async def waits(request: Request) -> JSONResponse:
 
 def _client(route_class: type[Any]) -> TestClient:
     app = FastAPI(openapi_url=None)
+    app.state.threads = Threads(2)
     router = APIRouter(route_class=route_class)
     router.add_api_route("/look/{name}/{number}", look, methods=["GET"])
     for function in (make, move, table):
