@@ -31,6 +31,7 @@ PAGES: Mapping[str, Handler] = {
     "/": overview.overview,
     "/models": overview.models,
     "/models/{model}": model.model,
+    "/models/{model}/history": model.history,
     "/models/{model}/{version:int}": version.timeline,
     "/models/{model}/{version:int}/training": version.training,
     "/models/{model}/{version:int}/deployment": version.deployment,

@@ -8,7 +8,10 @@ from registry.application.views import EventView
 from registry.domain.errors import NotFoundError
 from registry.domain.ids import parse_ref
 from registry.web.page import Page
-from registry.web.timeline import grouped
+from registry.web.timeline import Group, grouped
+
+NEAR = 250
+"""How many events before and after one are searched for what belongs to it."""
 
 
 def event(page: Page) -> Response:
@@ -19,14 +22,24 @@ def event(page: Page) -> Response:
     view = EventView.of(found)
     model = model_of(page, view)
     page.principal.check("read", model)
+    group = _group(page, view)
     return page.html(
         "event.html",
         event=view,
-        entry=grouped([view])[0].first,
+        entry=next(one for one in group.entries if one.event.position == position),
+        groups=[group] if len(group.entries) > 1 else [],
         back=_history(page, view),
         before=position - 1,
         after=position + 1 if position < page.registry.log.head() else None,
     )
+
+
+def _group(page: Page, event: EventView) -> Group:
+    """What the same command led to, as far as it stands near the event."""
+    head = page.registry.log.head() if page.at is None else max(page.at, event.position)
+    near = page.registry.log.read(after=max(0, event.position - NEAR), until=min(event.position + NEAR, head))
+    (group,) = grouped(EventView.of(one) for one in near if one.correlation_id == event.correlation_id)
+    return group
 
 
 def model_of(page: Page, event: EventView) -> str | None:
@@ -46,4 +59,4 @@ def _history(page: Page, event: EventView) -> tuple[str, str] | None:
     if kind == "version":
         model, number = parse_ref(name)
         return name, f"/models/{model}/{number}#e{event.position}"
-    return (name, f"/models/{name}") if kind == "model" else None
+    return (name, f"/models/{name}/history?before={event.position + 1}#e{event.position}") if kind == "model" else None

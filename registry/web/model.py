@@ -1,20 +1,25 @@
-"""One model: its versions, their curves beside one another, its policy in words, and the way back."""
+"""One model: its versions, their curves beside one another, its policy in words, the way back, and its history."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 from starlette.responses import Response
 
 from registry.application.ports import VersionQuery
-from registry.application.views import MetricView, VersionView
+from registry.application.views import EventView, MetricView, ModelView, VersionView
 from registry.domain.errors import TenureError
+from registry.domain.events import Event
 from registry.domain.ids import VersionRef
 from registry.web import serving
 from registry.web.charts import LossChart, loss_chart
 from registry.web.page import Page
+from registry.web.timeline import grouped
 from registry.web.words import policy_sentences
 
 VERSIONS_PER_PAGE = 25
 COMPARED_MAX = 6
+EVENTS_PER_PAGE = 60
 RETIRED_SEARCHED = 50
 STATES = ("queued", "training", "trained", "deploying", "active", "retired", "failed", "cancelled", "deleted")
 
@@ -22,7 +27,7 @@ STATES = ("queued", "training", "trained", "deploying", "active", "retired", "fa
 def model(page: Page) -> Response:
     reading = page.registry.reading
     name = page.request.path_params["model"]
-    view = reading.model(name, page.as_of)
+    top = _head(page, name)
     state = page.query("state")
     query = VersionQuery(
         model=name,
@@ -31,24 +36,70 @@ def model(page: Page) -> Response:
         after=page.query("cursor"),
     )
     versions, cursor = reading.versions(query, page.as_of)
-    chosen = _chosen(page, versions, view.active)
-    active = reading.version(VersionRef.parse(view.active), page.as_of) if view.active else None
-    deployments = serving.billed(page, name)
+    chosen = _chosen(page, versions, top["model"].active)
     return page.html(
         "model.html",
-        model=view,
-        active=active,
+        **top,
+        tab="versions",
         versions=versions,
         cursor=cursor,
         state=state,
         states=STATES,
         chosen=chosen,
         chart=compared(page, name, chosen),
-        policy=policy_sentences(view.policy),
+        policy=policy_sentences(top["model"].policy),
         plan=[] if page.past else page.registry.reconciler.policy_plan(name),
-        rollback=None if page.past else rollback(page, name),
-        rates=serving.rates(deployments),
     )
+
+
+class Head(TypedDict):
+    """What every tab of a model begins with."""
+
+    model: ModelView
+    active: VersionView | None
+    rollback: VersionView | None
+    rates: list[serving.Rate]
+
+
+def _head(page: Page, name: str) -> Head:
+    reading = page.registry.reading
+    view = reading.model(name, page.as_of)
+    return Head(
+        model=view,
+        active=reading.version(VersionRef.parse(view.active), page.as_of) if view.active else None,
+        rollback=None if page.past else rollback(page, name),
+        rates=serving.rates(serving.billed(page, name)),
+    )
+
+
+def history(page: Page) -> Response:
+    """What happened to a model, its versions and their deployments: the newest command first, a page at a time."""
+    name = page.request.path_params["model"]
+    top = _head(page, name)
+    asked = page.query("before") or ""
+    head = page.registry.log.head() if page.at is None else page.at
+    before = min(int(asked), head + 1) if asked.isascii() and asked.isdigit() else None
+    events = _events_before(page, name, head + 1 if before is None else before)
+    return page.html(
+        "model_history.html",
+        **top,
+        tab="history",
+        groups=list(reversed(grouped(EventView.of(one) for one in events if one.type != "version-numbered"))),
+        before=before,
+        older=events[0].position if len(events) == EVENTS_PER_PAGE else None,
+    )
+
+
+def _events_before(page: Page, name: str, before: int) -> list[Event]:
+    """The last so many before a position, in order: from ever larger parts of the log until there are enough."""
+    streams = page.registry.reading.streams(name, page.at)
+    found: list[Event] = []
+    until, size = before - 1, EVENTS_PER_PAGE * 4
+    while until > 0 and len(found) < EVENTS_PER_PAGE:
+        after = max(0, until - size)
+        found = [*page.registry.log.read(streams=streams, after=after, until=until), *found]
+        until, size = after, size * 4
+    return found[-EVENTS_PER_PAGE:]
 
 
 def _chosen(page: Page, versions: list[VersionView], active: str | None) -> list[int]:

@@ -80,7 +80,8 @@ class Page:
         """A link that stays in the time that is shown."""
         given = {key: value for key, value in {"as_of": self.as_of, **query}.items() if value is not None}
         base, hash_, fragment = path.partition("#")
-        joined = f"{base}?{urlencode(given, doseq=True)}" if given else base
+        joiner = "&" if "?" in base else "?"
+        joined = f"{base}{joiner}{urlencode(given, doseq=True)}" if given else base
         return joined + hash_ + fragment
 
     def query(self, name: str) -> str | None:

@@ -101,7 +101,7 @@ def money(amount: Decimal | str | None, currency: str | None = "USD") -> Markup:
 def rate(amount: Decimal | str | None, currency: str | None = "USD") -> Markup:
     if amount is None:
         return Markup('<span class="none">price unknown</span>')
-    return Markup('{}<small class="per">/h</small>').format(money(amount, currency))
+    return Markup('<span class="money">{}<small class="per">/h</small></span>').format(money(amount, currency))
 
 
 def loss(value: object) -> str:

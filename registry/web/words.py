@@ -124,6 +124,11 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     ),
     "foreign-found": lambda data: f"{data['name']} stands at {data['connection']} and is not provably ours: left alone",
     "foreign-gone": lambda data: f"Foreign {_short(data['provider_id'])} is no longer at {data['connection']}",
+    "orphan-job-found": lambda data: (
+        f"Training job {data['job']['name']} runs at {data['connection']}, and "
+        + (f"{data['suspected']} has another one" if data["duplicate"] else "no version here knows it")
+    ),
+    "orphan-job-ended": lambda data: f"Training job {_short(data['job_id'])} runs no more: {data['status']}",
     "orphan-found": lambda data: f"Orphan {data['name']} found at {data['connection']}: billed, and no intent names it",
     "orphan-adopted": lambda data: f"Adopted: it belongs to {data['model']}@{data['version']} now",
     "deployment-reappeared": lambda _: (

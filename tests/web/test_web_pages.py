@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from registry.web import model
 from tests.web.axe import faults
 from tests.web.site import Site
 
@@ -17,6 +18,7 @@ PAGES = {
     "overview": "/",
     "models": "/models",
     "model": "/models/support-bot",
+    "history": "/models/support-bot/history",
     "timeline": "/models/support-bot/2",
     "training": "/models/support-bot/3/training",
     "deployment": "/models/support-bot/3/deployment",
@@ -94,6 +96,44 @@ def test_a_timeline_leads_from_an_effect_to_its_cause_and_to_the_raw_event(page:
     expect(serves.locator("pre")).to_contain_text('"type": "deployment-serving"')
     serves.get_by_title("Permalink").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("it answered a probe")
+
+
+def test_a_model_has_a_history_of_its_own_the_newest_command_first(page: Page) -> None:
+    page.goto("/models/support-bot")
+    page.get_by_role("navigation", name="Of support-bot").get_by_role("link", name="History").click()
+    groups = page.locator("section.group")
+    expect(groups.first).to_contain_text("Failed: 3 rows are longer than the model's context")
+    expect(groups.last).to_contain_text("Model support-bot declared")
+    switch = groups.filter(has_text="better on refunds").first
+    expect(switch).to_contain_text("Retired: version 2 serves now")
+    expect(switch).to_contain_text("Version 2 is the active one, version 1 no longer")
+    switch.get_by_title("Permalink").nth(1).click()
+    expect(page.get_by_role("heading", name="What it belongs to")).to_be_visible()
+    expect(page.locator(".entry.shown")).to_contain_text("About to deploy")
+    expect(page.locator("section.group")).to_contain_text("version 2 serves now")
+
+
+def test_a_long_history_is_told_a_page_at_a_time(page: Page, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "EVENTS_PER_PAGE", 6)
+    page.goto("/models/support-bot/history")
+    told: list[str] = page.locator(".permalink").all_inner_texts()
+    while page.get_by_role("link", name="Older").count():
+        page.get_by_role("link", name="Older").click()
+        page.wait_for_load_state()
+        told += page.locator(".permalink").all_inner_texts()
+    expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    positions = sorted(int(one.removeprefix("#")) for one in told)
+    mine = site.registry.reading.history("support-bot")
+    assert positions == [one.position for one in mine if one.type != "version-numbered"]
+
+
+def test_on_a_phone_nothing_of_a_table_stands_outside_the_window(phone: Page) -> None:
+    phone.goto("/deployments")
+    row = phone.get_by_role("row").filter(has_text="support-bot@3")
+    for words in ("1.80", "warm standby for the launch", "Delete"):
+        box = row.get_by_text(words).first.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= PHONE_PX
 
 
 def test_what_cannot_be_done_says_why(page: Page) -> None:
