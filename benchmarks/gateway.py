@@ -3,8 +3,8 @@
 A provider that answers at once, each gateway (ours is a real `tenure serve`) and the callers are a process each.
 Whoever is compared is asked in turn, round after round; figures are medians of the rounds.
 
-    python -m benchmarks.gateway            ours, and a switch of the active version under load; about six minutes
-    python -m benchmarks.gateway --rivals   ours beside LiteLLM's proxy and Portkey's gateway; about seven minutes
+    python -m benchmarks.gateway            ours, and a switch of the active version under load; about four minutes
+    python -m benchmarks.gateway --rivals   ours beside LiteLLM's proxy and Portkey's gateway; about six minutes
     --quick                                 whether it works; figures mean little
 
 The other gateways are installed when they are first asked for: see `benchmarks.gateway_rivals`.
@@ -47,7 +47,7 @@ MB = 1e6
 class Size:
     """How much is measured."""
 
-    rounds: int = 5
+    rounds: int = 4
     seconds: float = 5.0
     firsts: int = 40
     requests: int = 10_000
