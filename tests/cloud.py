@@ -53,6 +53,7 @@ class Job:
     status: str = "running"
     error: str | None = None
     data_kept: bool = True
+    ours: bool = True
     tokens: int = 1000
     polls_left: int = 1
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
@@ -215,18 +216,18 @@ class Cloud:
         one = self._remove(name)
         if one is not None and self.reappearing:
             self.reappearing -= 1
-            self._back[one.name] = (2, one)
+            self._back[one.id] = (2, one)
 
-    def reappear(self, name: str) -> None:
-        reads, one = self._back.get(name, (0, None))
+    def reappear(self, name_or_id: str) -> None:
+        reads, one = next((back for back in self._back.values() if name_or_id in {back[1].id, back[1].name}), (0, None))
         if one is None:
             return
         if reads > 1:
-            self._back[name] = (reads - 1, one)
+            self._back[one.id] = (reads - 1, one)
             return
-        del self._back[name]
+        del self._back[one.id]
         self.deployments[one.id] = one
-        self.bills.append(Bill(id=one.id, name=name, from_=self.clock(), committed_until=one.committed_until))
+        self.bills.append(Bill(id=one.id, name=one.name, from_=self.clock(), committed_until=one.committed_until))
 
     def create(self, request: DeploymentRequest) -> Deployed:
         known = next((one for one in self.deployments.values() if one.token == request.token), None)

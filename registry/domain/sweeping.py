@@ -51,7 +51,8 @@ def compare(
     """`known`: every deployment that the connection ever had, oldest first. `all_foreign`: also those seen before."""
     mine = list(known)
     by_id = {one.provider_id: one for one in mine if one.provider_id is not None}
-    by_name = {one.name: one for one in mine}
+    by_name = {one.name: one for one in mine if not one.attached}
+    """Names that we gave, which are never reused: under one whose id nobody has heard of, it is that one."""
     accepted: list[tuple[DeploymentState, DeploymentReport]] = []
     orphans: list[tuple[DeploymentReport, DeploymentState | None]] = []
     reappeared: list[tuple[DeploymentState, DeploymentReport]] = []
@@ -60,15 +61,14 @@ def compare(
     for report in shown:
         owner = by_id.get(report.id)
         namesake = by_name.get(report.name)
-        if owner is None and namesake is not None and _answers_for(namesake, report):
+        if owner is None and namesake is not None and namesake.provider_id is None:
             owner = namesake
         if owner is not None and not _same(owner, report):
             owner = None
         if owner is None and not report.ours:
             foreign.append(report)
         elif owner is None:
-            live = namesake if namesake is not None and namesake.state not in GONE else None
-            orphans.append((report, live))
+            orphans.append((report, namesake))
         elif owner.state in GONE:
             reappeared.append((owner, report))
         else:
@@ -87,13 +87,6 @@ def compare(
         present=tuple(present),
         missing=tuple(one for one in mine if one.state in SETTLED and one.id not in seen),
     )
-
-
-def _answers_for(namesake: DeploymentState, report: DeploymentReport) -> bool:
-    """Whether what is shown under a name of ours is that deployment, though its id is not the one that we know: names
-    are never reused, so one that is ours and was given up is a create or a delete that came through late.
-    """
-    return namesake.provider_id is None or (report.ours and namesake.state in GONE and not namesake.attached)
 
 
 def _same(owner: DeploymentState, report: DeploymentReport) -> bool:

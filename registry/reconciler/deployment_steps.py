@@ -380,8 +380,8 @@ def _deployment(step: Step) -> DeploymentState:
 
 
 def _name_at_provider(deployment: DeploymentState) -> str:
-    """Ours by the name that it was given; an attached one by its id, which says what kind of thing it is."""
-    return (deployment.provider_id if deployment.attached else None) or deployment.name
+    """By its id once that is known: it says what kind of thing it is, and a provider may have made two of one name."""
+    return deployment.provider_id or deployment.name
 
 
 def _provider_who(deployment: DeploymentState) -> Who:

@@ -123,8 +123,9 @@ class JobSteps:
         # A request can be delivered twice, with one answer: the provider then has two jobs.
         made = self._all_of(version)
         if all(one.id != report.id for one in made):
-            self._looks.unchecked.add(report.id)
             made = [report, *made]
+        elif len(made) == 1:
+            self._looks.alone.add(report.id)
         return self._adopt(version, made)
 
     def _all_of(self, version: VersionState) -> Sequence[JobReport]:
@@ -166,6 +167,8 @@ class JobSteps:
         version = _version(step)
         if version.job_id is not None and not self._is_clear(version, version.job_id, report):
             return Waiting("not shown")
+        if report is not None and not self._is_alone(version, report):
+            return Waiting("what else was made of this attempt is not known yet, or still runs")
         if step.action == Action.STOP_JOB:
             return self._stop(version, report)
         assert version.job_id is not None
@@ -173,11 +176,6 @@ class JobSteps:
             error = f"the provider no longer has job {version.job_id}"
             self._append(ref_of(version), lambda now: versions.failed(now, error, _provider_who(version)))
             return error
-        if version.job_id in self._looks.unchecked:
-            made = self._all_of(version)
-            self._remove_duplicates(version, [one for one in made if one.id != version.job_id])
-            if any(one.id == version.job_id for one in made):
-                self._looks.unchecked.discard(version.job_id)
         if report.outcome != "running" or not self._looks.without_curves.get(step.connection):
             self._record_losses(version, version.job_id, ended=report.outcome != "running")
         return self._record(version, report)
@@ -192,6 +190,23 @@ class JobSteps:
             return False
         self._looks.seen(job_id)
         return True
+
+    def _is_alone(self, version: VersionState, report: JobReport) -> bool:
+        """Whether its attempt can end, because no other job of it runs: asked once by each process, and at its end.
+
+        A request may be delivered again later, a stop may do nothing, and a list that does not even show the job that
+        is there is too old; what several lists do not show is not waited for.
+        """
+        if report.outcome == "running" and report.id in self._looks.alone:
+            return True
+        made = self._all_of(version)
+        others = [one for one in made if one.id != report.id]
+        self._remove_duplicates(version, others)
+        running = any(one.outcome == "running" for one in others)
+        if len(made) > len(others) and not running:
+            self._looks.alone.add(report.id)
+            return True
+        return report.outcome == "running" or (not running and self._is_clear(version, f"list of {report.id}", None))
 
     def _record_losses(self, version: VersionState, job_id: str, *, ended: bool) -> None:
         """Losses that may not be read keep no job from ending."""

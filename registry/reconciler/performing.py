@@ -53,8 +53,8 @@ class Looks:
     metrics_step: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     unheard: set[str] = field(default_factory=set[str])
     """Names of jobs whose last create, as its answer said, made nothing."""
-    unchecked: set[str] = field(default_factory=set[str])
-    """Jobs that a list did not show yet after they were made, so that a second one could be missed too."""
+    alone: set[str] = field(default_factory=set[str])
+    """Jobs that a list has shown, and no other of their attempt that runs."""
     without_curves: dict[str, bool] = field(default_factory=dict[str, bool])
     """Connections with too many jobs under way to read each one's losses."""
     in_flight: Callable[[str], int] = nobody

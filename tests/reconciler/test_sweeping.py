@@ -190,7 +190,8 @@ def test_a_deployment_that_was_seen_gone_and_is_back_is_deleted_again(stage: Sta
     stage.settle()
     stage.clock.advance(hours=2)
     back = stage.cloud().stranger(one.name, one.artifact_id)
-    back.ours = True
+    back.ours, back.id, stage.cloud().bills[-1].id = True, one.id, one.id
+    stage.cloud().deployments = {one.id: back}
     stage.clock.advance(hours=1)
     sweep(stage)
     assert stage.states() == ["deleting"]
@@ -198,6 +199,22 @@ def test_a_deployment_that_was_seen_gone_and_is_back_is_deleted_again(stage: Sta
     later(stage)
     assert (stage.states(), stage.cloud().deployments) == (["deleted"], {})
     assert stage.unbilled_seconds() <= 0, "the time between is counted as billed: nobody knows when it came back"
+
+
+def test_one_that_is_made_again_when_the_first_is_gone_is_a_duplicate_with_an_entry_of_its_own(stage: Stage) -> None:
+    ref = stage.trained()
+    deployment = stage.registry.commands.deploy(ref, ANA)
+    stage.settle()
+    (one,) = stage.cloud().deployments.values()
+    stage.registry.commands.undeploy(deployment, ANA)
+    stage.settle()
+    stage.clock.advance(hours=2)
+    second = orphan(stage, name=one.name)
+    sweep(stage)
+    assert (found(stage).provider_id, found(stage).duplicate_of) == (second.id, deployment)
+    later(stage)
+    assert stage.cloud().deployments == {}
+    assert stage.unbilled_seconds() == 0
 
 
 def test_one_that_somebody_else_makes_under_the_name_of_one_that_is_gone_is_theirs(stage: Stage) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from providers.ports import Artifact, DeploymentRequest
+from providers.ports import Artifact, DeploymentRequest, TrainingRequest
 from registry.application.ports import DeploymentQuery
 from registry.composition import OpenProviders
 from registry.domain.ids import VersionRef
-from tests.reconciler.test_clouds import KINDS, SERVED, Sky, sky
+from tests.providers.cloud_harness import data_set
+from tests.reconciler.test_clouds import BASES, EVERY, KINDS, OPENAI, SERVED, Sky, sky
 from tests.stage import ANA
 
 __all__ = ["sky"]
 """The fixture, which pytest finds by its name."""
+ENDED = {"cancelled", "Stopped"}
+"""The clouds' own words for a job that was stopped."""
 
 
 def made(sky: Sky, connection: str, name: str, ref: VersionRef, *, registry: str = "test12") -> str:
@@ -28,6 +31,55 @@ def made(sky: Sky, connection: str, name: str, ref: VersionRef, *, registry: str
         doors.close()
     sky.clouds.clock.advance(120)
     return report.id
+
+
+def job_made(sky: Sky, connection: str, name: str, *, registry: str) -> str:
+    """A training job that this registry's log knows nothing of; its id."""
+    state = sky.registry.reading.connection_state(connection)
+    doors = OpenProviders(sky.home / registry, registry_id=lambda: registry, clock=sky.clouds.clock.now)
+    request = TrainingRequest(
+        name=name,
+        token=name,
+        model="bot",
+        version=7,
+        base_model=BASES[connection],
+        train=data_set(sky.home / f"{name}.jsonl"),
+        validation=None,
+        method="supervised",
+        hyperparameters={},
+    )
+    try:
+        return doors.of(state).training.submit(request).id
+    finally:
+        doors.close()
+
+
+@EVERY
+def test_a_job_that_no_version_knows_is_stopped_by_policy_and_another_registry_s_never(
+    sky: Sky, connection: str
+) -> None:
+    """As after a home was restored from an older backup, beside somebody else's home on the same account."""
+    sky.registry.declaring.apply({"policy": {"orphans": "delete"}}, ANA, plan=False)
+    sky.clouds.pace.training_s = 1e6
+    ours = job_made(sky, connection, "tenure-test12-bot-7-1", registry="test12")
+    theirs = job_made(sky, connection, "tenure-other1-bot-7-1", registry="other1")
+    sweep(sky)
+    assert [one.job_id for one in sky.registry.reading.connection_state(connection).orphan_jobs] == [ours]
+    sky.clouds.clock.advance(900)
+    sweep(sky, 8)
+    now = sky.clouds.clock.now()
+    ended = {one.id: one.status(now) in ENDED for one in sky.clouds.truth.ever() if one.kind.endswith(".job")}
+    assert ended == {ours: True, theirs: False}
+    assert sky.registry.reading.connection_state(connection).orphan_jobs == ()
+
+
+def test_training_data_is_cleaned_up_also_where_nothing_is_deployed(sky: Sky) -> None:
+    sky.trained(OPENAI)
+    sky.clouds.clock.advance(2 * 86_400)
+    sweep(sky)
+    now = sky.clouds.clock.now()
+    left = [one for one in sky.clouds.truth.ever() if one.kind == "openai.file" and one.exists(now)]
+    assert [one.name for one in left] == ["step_metrics.csv"], "its results are nobody's data"
 
 
 def there(sky: Sky, connection: str) -> list[str]:
@@ -90,9 +142,10 @@ def test_one_that_is_made_late_after_it_was_given_up_is_deleted(sky: Sky, connec
     name = sky.registry.reading.deployment(deployment).name
     sky.registry.commands.undeploy(deployment, ANA)
     sky.settle()
-    made(sky, connection, name, ref)
+    late = made(sky, connection, name, ref)
     sweep(sky)
-    assert sky.registry.reading.deployment(deployment).state == "deleting"
+    (it,) = [one for one in sky.log.deployments(DeploymentQuery(live=True)) if one.name == name]
+    assert it.id == deployment or (it.provider_id, it.duplicate_of) == (late, deployment)
     sky.settle()
     assert sky.registry.reading.deployment(deployment).state == "deleted"
     assert there(sky, connection) == []

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from random import Random  # noqa: TID251 -- seeded: a seed always plays the same
 from typing import Any, cast
 
+from providers.errors import ProviderError
 from providers.ports import Artifact
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain.errors import ConflictError, IdempotencyConflictError, TenureError
 from registry.domain.ids import VersionRef
+from registry.domain.plan import Step
 from registry.domain.versions import Who
 from registry.reconciler.lanes import Lanes
-from tests.cloud import Cloud, Crash
+from tests.cloud import Crash, Deployed
 from tests.simulation.rules import Broken, Rules, at_rest, billed_is_shown
-from tests.simulation.sky import MortalLog, Results, Sky, StormyProviders
+from tests.simulation.sky import MortalLog, Results, Sky, StormyCloud, StormyProviders
 from tests.stage import DOCUMENT, Stage
 
 MODELS = ("bot", "desk")
@@ -87,8 +90,18 @@ class Drama:
 
     def _start(self) -> None:
         self.stage.restart()
-        self.stage.registry.reconciler._lanes = OneLaneAfterAnother()
-        self.stage.registry.reconciler._backoff._jitter = self.random.random
+        reconciler = self.stage.registry.reconciler
+        reconciler._lanes = OneLaneAfterAnother()
+        reconciler._backoff._jitter = self.random.random
+        failed = reconciler._failed
+
+        def expected(step: Step, key: tuple[str, str], error: Exception, now: datetime) -> str:
+            """The reconciler goes on after any error; here one that is nobody's answer ends the play."""
+            if isinstance(error, ProviderError | TenureError):
+                return failed(step, key, error, now)
+            raise error
+
+        reconciler._failed = expected
 
     def _declare(self) -> None:
         policies = {
@@ -271,22 +284,22 @@ class Drama:
         if not known:
             raise Broken(f"{operation} of {name} without an intent in the log")
 
-    def _deleting(self, cloud: Cloud, name: str) -> None:
+    def _deleting(self, cloud: StormyCloud, gone: Deployed) -> None:
         """What the active version is served by is not deleted, unless something else serves it."""
-        owner = next((one for one in self.log.deployments(DeploymentQuery()) if one.name == name), None)
-        truth = cloud.named(name)
-        if truth is not None and not truth.ours and name not in self.taken:
-            raise Broken(f"{name} is deleted, and it is not ours")
+        if not gone.ours and gone.name not in self.taken:
+            raise Broken(f"{gone.name} is deleted, and it is not ours")
+        known = [one for one in self.log.deployments(DeploymentQuery(connection=cloud.name)) if one.name == gone.name]
+        owner = next((one for one in known if (one.provider_id or gone.id) == gone.id), None)
         if owner is None or not owner.model or owner.orphan:
             return
         model = self.log.model(owner.model)
         if model is None or model.active != owner.version:
             return
         others = self.log.deployments(DeploymentQuery(model=owner.model, version=owner.version))
-        serves = cloud.named(name)
-        alive = serves is not None and serves.outcome == "serving"
-        if alive and not any(one.state == "serving" and one.id != owner.id for one in others):
-            raise Broken(f"{name} is deleted while {owner.model}@{owner.version} is active and nothing else serves it")
+        left = any(one.state == "serving" and one.id != owner.id for one in others)
+        if gone.outcome == "serving" and not left:
+            ref = f"{owner.model}@{owner.version}"
+            raise Broken(f"{gone.name} ({gone.id}) is deleted while {ref} is active and nothing else serves it")
 
     def _is_attached(self, provider_id: str) -> bool:
         return any(one.provider_id == provider_id for one in self.log.deployments(DeploymentQuery(live=True)))

@@ -10,6 +10,7 @@ from typing import cast
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain import ledger
 from registry.domain.apply import apply
+from registry.domain.deploying import GONE
 from registry.domain.events import Event
 from registry.domain.states import DeploymentState, State, VersionState
 from registry.store.projection import empty_state
@@ -86,7 +87,7 @@ class Rules:
 
     def _deleted(self, gone: DeploymentState, clouds: Iterable[StormyCloud]) -> None:
         for cloud in clouds:
-            if cloud.name == gone.connection and any(one.to is None for one in bills_of(cloud, gone.name)):
+            if cloud.name == gone.connection and any(one.to is None for one in bills_of(cloud, gone)):
                 raise Broken(f"{gone.id} is deleted in the log, and {gone.name} is still billed")
 
     def acknowledged(self, told: dict[int, str]) -> None:
@@ -95,21 +96,23 @@ class Rules:
                 raise Broken(f"event {position} was acknowledged and is not there")
 
 
-def bills_of(cloud: StormyCloud, name: str) -> list[Bill]:
-    return [bill for bill in cloud.bills if bill.name == name]
+def bills_of(cloud: StormyCloud, one: DeploymentState) -> list[Bill]:
+    """By the provider's id where the log has it: there may be two of one name."""
+    return [bill for bill in cloud.bills if (one.provider_id or bill.id) == bill.id and bill.name == one.name]
 
 
 def billed_is_shown(log: EventLog, clouds: Iterable[StormyCloud], now: datetime) -> None:
     """Every second that a provider bills for what has an intent lies in an interval of the ledger."""
     for cloud in clouds:
-        known: dict[str, list[DeploymentState]] = {}
-        for one in log.deployments(DeploymentQuery(connection=cloud.name)):
-            known.setdefault(one.name, []).append(one)
+        known = log.deployments(DeploymentQuery(connection=cloud.name))
+        names = {one.name for one in known}
         for bill in cloud.bills:
-            owners = known.get(bill.name)
-            if owners is None:
+            if bill.name not in names:
                 continue
             end = bill.to or now
+            owners = [one for one in known if one.name == bill.name and (one.provider_id or bill.id) == bill.id]
+            if not owners:
+                raise Broken(f"{cloud.name} bills {bill.id}, a second {bill.name}, and the log does not know it")
             spans = [span for one in owners for span in ledger.intervals(one, from_=bill.from_, to=end)]
             shown = sum((span.to - span.from_).total_seconds() for span in spans)
             missing = (end - bill.from_).total_seconds() - shown
@@ -126,16 +129,17 @@ def at_rest(log: EventLog, clouds: Iterable[StormyCloud], models: Iterable[str])
         ):
             raise Broken(f"{version.model}@{version.version} is still {version.state}")
     for cloud in clouds:
-        said = {
-            one.name
-            for one in log.deployments(DeploymentQuery(connection=cloud.name))
-            if one.state in {"requested", "provisioning", "serving", "deleting", "failed"}
-        }
-        attached = {one.name for one in log.deployments(DeploymentQuery(connection=cloud.name)) if one.attached}
-        there = {one.name for one in cloud.deployments.values() if one.ours or one.name in attached}
+        known = log.deployments(DeploymentQuery(connection=cloud.name))
+        said = sorted(one.provider_id or one.name for one in known if one.state not in GONE)
+        attached = {one.provider_id for one in known if one.attached}
+        ours = [one for one in cloud.deployments.values() if one.ours or one.id in attached]
+        there = sorted(one.id for one in ours)
         if said != there:
-            raise Broken(f"{cloud.name} has {sorted(there)}, and the log says {sorted(said)}")
-        for one in log.deployments(DeploymentQuery(connection=cloud.name)):
+            raise Broken(f"{cloud.name} has {there}, and the log says {said}")
+        twice = [one.name for one in ours if sum(one.name == other.name for other in ours) > 1]
+        if twice:
+            raise Broken(f"{cloud.name} still has two of {twice[0]}")
+        for one in known:
             if one.state in {"deleting", "requested", "provisioning"}:
                 raise Broken(f"{one.id} is still {one.state}")
         _jobs_once(log, cloud)

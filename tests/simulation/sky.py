@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from random import Random  # noqa: TID251 -- seeded: a seed always plays the same
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
-from providers.ports import DeploymentRequest, JobOutcome, ServingNeed, TrainingRequest
+from providers.ports import DeploymentReport, DeploymentRequest, JobOutcome, JobReport, ServingNeed, TrainingRequest
+from providers.waits import retry_after_s
 from registry.domain.states import ConnectionState
 from tests.clock import FakeClock
 from tests.cloud import Cloud, Crash, Deployed, Job
@@ -23,13 +25,22 @@ CREATES = frozenset({"submit", "create"})
 CHANGES = CREATES | {"delete", "delete-artifact", "cancel"}
 CHATS = frozenset({"chat", "stream"})
 LISTS = frozenset({"list", "find"})
+CUT = LISTS | {"list-artifacts", "poll"}
+"""Answers about many things, which may come without the last of them and without an error."""
+REPORTS = frozenset({"poll", "get"})
+"""Answers that may overtake one another."""
 LAGGING = 0.25
 """How often a list is stale while there is a storm: they lag behind by nature."""
 STALE_MAX = timedelta(seconds=20)
 """A list may be this old, and a read of one thing half of it: less than the reads that make an absence take."""
 
-BEFORE = ("throttled", "throttled for long", "unavailable", "timed out before", "unauthorized", "killed before")
-AFTER = ("timed out after", "killed after")
+BEFORE = (
+    *("throttled for 5 s", "throttled for 90 s", "throttled until a date", "throttled", "unavailable"),
+    *("server error before", "timed out before", "unauthorized", "killed before"),
+)
+AFTER = ("server error after", "timed out after", "reset in mid-body", "killed after")
+SLOW_S = (10.0, 90.0)
+"""How long an answer may be under way, on its way there and back again."""
 
 
 @dataclass(slots=True)
@@ -43,7 +54,7 @@ class Sky:
     kills: int = 0
     intended: Callable[[str, str], None] = lambda _, __: None
     """Told of every create, with operation and name, before it has its effect."""
-    deleted: Callable[[Cloud, str], None] = lambda _, __: None
+    deleted: Callable[[StormyCloud, Deployed], None] = lambda _, __: None
     """Told of every delete that takes effect, before it does."""
 
     def draw(self, operation: str) -> str | None:
@@ -51,15 +62,22 @@ class Sky:
             return "stale"
         if self.random.random() >= self.rate:
             return None
-        kinds: list[str] = [*BEFORE]
+        kinds: list[str] = [*BEFORE, "slow"]
         if operation in CHANGES:
             kinds += AFTER
-        elif operation not in CHATS and operation != "poll":
-            kinds += ["stale"] * 3
+        elif operation not in CHATS:
+            kinds += ["reset in mid-body"]
+            kinds += ["stale"] * 3 if operation != "poll" else []
+        if operation in CUT:
+            kinds += ["cut short"] * 2
+        if operation in REPORTS:
+            kinds += ["out of order"] * 2
         if operation in CREATES:
-            kinds += ["quota", "killed after", "killed after"]
+            kinds += ["quota", "killed after", "killed after", "made twice", "made twice"]
+        if operation in {"delete", "cancel"}:
+            kinds += ["does nothing"]
         if operation == "delete":
-            kinds += ["does nothing", "comes back"]
+            kinds += ["comes back"]
         return self.random.choice(kinds)
 
     def die(self) -> None:
@@ -82,8 +100,14 @@ class StormyCloud(Cloud):
         self.name = name
         self.sky = sky
         self.idempotent = serving != "none"
+        self.twice = False
+        """The next create is delivered twice."""
         self._past: deque[Snapshot] = deque(maxlen=12)
         self._in_the_past = False
+        self._cut: set[str] = set()
+        """Operations whose last answer was cut short: it does not happen twice in a row."""
+        self._told: dict[str, list[Any]] = {}
+        """The last two reports that differ, of each job and deployment."""
 
     def call(self, operation: str, effect: Callable[[], _T]) -> _T:
         self.calls.append(operation)
@@ -97,15 +121,50 @@ class StormyCloud(Cloud):
             raise RejectedError("quota exceeded: 0 of 5 left", operation=operation)
         if fault == "stale":
             return self._stale(operation, effect)
-        self.deletes_ignored += fault == "does nothing"
+        self.deletes_ignored += fault == "does nothing" and operation == "delete"
+        self.cancels_ignored += fault == "does nothing" and operation == "cancel"
         self.reappearing += fault == "comes back"
-        self.duplicate_jobs += fault == "made twice"
+        self.duplicate_jobs = int(fault == "made twice")
+        self.twice = fault == "made twice"
+        if fault == "slow":
+            self.clock.advance(seconds=self.sky.random.choice(SLOW_S))
         result = effect()
-        if fault == "timed out after":
-            raise OutcomeUnknownError("no answer", operation=operation)
+        if fault == "slow":
+            self.clock.advance(seconds=self.sky.random.choice(SLOW_S))
         if fault == "killed after":
             self.sky.die()
-        return result
+        if fault in AFTER:
+            self._lose(operation, str(fault))
+        return self._distorted(operation, fault, result)
+
+    def _lose(self, operation: str, fault: str) -> None:
+        """It has had its effect, and the answer does not arrive."""
+        if operation in CHANGES:
+            raise OutcomeUnknownError(fault, operation=operation)
+        raise UnavailableError(fault, operation=operation)
+
+    def _distorted(self, operation: str, fault: str | None, result: Any) -> Any:
+        """An answer that says less than there is, or what was so before."""
+        cut = fault == "cut short" and operation not in self._cut
+        (self._cut.add if cut else self._cut.discard)(operation)
+        answer = result
+        if operation == "poll":
+            reports = cast("dict[str, JobReport]", answer)
+            answer = {id_: self._overtaken(one, late=fault == "out of order") for id_, one in reports.items()}
+            if cut and answer:
+                answer.popitem()
+        elif operation in CUT and cut:
+            answer = answer[:-1]
+        elif isinstance(answer, DeploymentReport) and operation in REPORTS:
+            answer = self._overtaken(answer, late=fault == "out of order")
+        return answer
+
+    def _overtaken(self, report: Any, *, late: bool) -> Any:
+        """The report, or the one before it, where this one was faster."""
+        told = self._told.setdefault(report.id, [report])
+        if told[-1].status != report.status:
+            told[:] = [told[-1], report]
+        return told[0] if late else report
 
     def _refuse(self, operation: str, fault: str) -> None:
         match fault:
@@ -113,15 +172,25 @@ class StormyCloud(Cloud):
                 self.sky.die()
             case "unauthorized":
                 raise UnauthorizedError("the token has expired", operation=operation)
-            case "throttled" | "throttled for long":
-                wait_s = 5.0 if fault == "throttled" else 90.0
+            case _ if fault.startswith("throttled"):
+                wait_s = self._retry_after_s(fault)
                 raise UnavailableError("too many requests", operation=operation, retry_after_s=wait_s)
-            case "timed out before" if operation in CHANGES:
-                raise OutcomeUnknownError("no answer", operation=operation)
+            case "timed out before" | "server error before" if operation in CHANGES:
+                raise OutcomeUnknownError(fault, operation=operation)
             case _ if operation in CHATS:
                 raise ChatError("not now", status=503)
             case _:
                 raise UnavailableError("service unavailable", operation=operation)
+
+    def _retry_after_s(self, fault: str) -> float | None:
+        now = self.clock.time
+        word = {
+            "throttled for 5 s": "5",
+            "throttled for 90 s": "90",
+            "throttled until a date": format_datetime(now + timedelta(seconds=30), usegmt=True),
+        }.get(fault)
+        headers = {"Date": format_datetime(now, usegmt=True)} | ({} if word is None else {"Retry-After": word})
+        return retry_after_s(headers, now=now)
 
     def _remember(self) -> None:
         now = self.clock.time
@@ -141,9 +210,9 @@ class StormyCloud(Cloud):
         finally:
             self.jobs, self.deployments, self._in_the_past = jobs, deployments, False
 
-    def reappear(self, name: str) -> None:
+    def reappear(self, name_or_id: str) -> None:
         if not self._in_the_past:
-            super().reappear(name)
+            super().reappear(name_or_id)
 
     # What changes the truth
 
@@ -154,19 +223,28 @@ class StormyCloud(Cloud):
     def create(self, request: DeploymentRequest) -> Deployed:
         self.sky.intended("create", request.name)
         known = next((one for one in self.deployments.values() if one.name == request.name), None)
-        return known or super().create(request)
+        if known is not None:
+            return known
+        made = super().create(request)
+        if self.twice:
+            self.sky.tell(f"           and a second one: {self._deploy_again(made).id}")
+        return made
+
+    def _deploy_again(self, one: Deployed) -> Deployed:
+        """Under the same name: neither name nor token keeps the second one from being made."""
+        return self._deploy(one.name, token=one.token, artifact_id=one.artifact_id)
 
     def delete(self, name: str) -> None:
         one = self.named(name)
         if one is not None and not self.deletes_ignored:
-            self.sky.deleted(self, one.name)
+            self.sky.deleted(self, one)
         super().delete(name)
 
     def nature(self, random: Random) -> str | None:  # noqa: PLR0911 -- one for each thing that happens
         """Something happens at the provider by itself, or by other hands."""
         serving = [one for one in self.deployments.values() if one.ours and one.outcome == "serving"]
         running = [one for one in self.jobs.values() if one.outcome == "running"]
-        match random.choice(["lost", "broken", "stranger", "job fails", "deploy fails", "paused job"]):
+        match random.choice(["lost", "broken", "stranger", "job fails", "deploy fails", "paused job", "odd status"]):
             case "lost" if serving:
                 one = random.choice(serving)
                 self.lose(one.name)
@@ -186,6 +264,10 @@ class StormyCloud(Cloud):
             case "deploy fails":
                 self.deploy_failures.append("no capacity in this region")
                 return "the next deployment will fail"
+            case "odd status" if serving:
+                one = random.choice(serving)
+                one.outcome, one.status, one.polls_left = "provisioning", "Rebalancing?", random.randint(0, 2)
+                return f"{one.name} is {one.status}"
             case "paused job" if running:
                 one = random.choice(running)
                 one.status, one.polls_left = random.choice(["paused", "Pausing?"]), random.randint(1, 4)
