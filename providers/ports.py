@@ -243,6 +243,10 @@ class Training(Protocol):
         """Every job that was made under this name or token, oldest first: empty when it never happened."""
         ...
 
+    def unfinished(self) -> Sequence[JobReport]:
+        """Jobs that bear this registry's name and have not ended, as lists show them. A failed list raises."""
+        ...
+
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         """These jobs as they stand, with list calls where the provider has them.
 

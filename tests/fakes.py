@@ -91,6 +91,10 @@ class FakeTraining:
             "find", lambda: [self._report(one) for one in self._cloud.jobs.values() if one.token == token]
         )
 
+    def unfinished(self) -> Sequence[JobReport]:
+        running = [one for one in self._cloud.jobs.values() if one.outcome == "running" and one.ours]
+        return self._cloud.struck("unfinished", [self._report(one) for one in running])
+
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         def look() -> dict[str, JobReport]:
             found = [self._cloud.jobs[one] for one in ids if one in self._cloud.jobs]

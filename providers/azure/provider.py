@@ -34,7 +34,9 @@ class AzureProvider:
             filters=False,
             extra={"trainingType": self.settings.training_type},
         )
-        self.training = CloudTraining(self._client, dialect, base_models=self.base_models, now=now)
+        self.training = CloudTraining(
+            self._client, dialect, base_models=self.base_models, registry=connection.registry, now=now
+        )
         self.artifacts = AzureArtifacts(self._client, now=now)
         self.deployments = AzureDeployments(self.settings, self._resource, registry=connection.registry, now=now)
         self.chat = CloudChat(self._client, _deployment_name, plane.upstream, now=now)

@@ -26,6 +26,7 @@ from providers.redaction import redacted
 PAGE = 1000
 PAGES_MAX = 1000
 FEW = 3
+UNFINISHED = ("InProgress", "Stopping")
 COMMON = {"epochs": "epochCount", "batch_size": "batchSize", "learning_rate": "learningRate"}
 TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
 VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation_metrics.csv"
@@ -98,6 +99,11 @@ class BedrockTraining:
         marked = [job for job in self._listed(nameContains=mark) if str(job["jobName"]).endswith(mark)]
         found = {str(job["jobArn"]): job for job in [*named, *marked]}
         return [self._report(job) for job in sorted(found.values(), key=lambda job: job["creationTime"])]
+
+    def unfinished(self) -> Sequence[JobReport]:
+        ours = f"tenure-{self._registry}-"
+        jobs = [job for status in UNFINISHED for job in self._listed(statusEquals=status, nameContains=ours)]
+        return [self._report(job) for job in jobs if str(job["jobName"]).startswith(ours)]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)
@@ -187,7 +193,7 @@ class BedrockTraining:
 
     def _used(self) -> set[str]:
         """Lists do not tell a job's data; an account runs few jobs at once."""
-        unfinished = self._listed(statusEquals="InProgress") + self._listed(statusEquals="Stopping")
+        unfinished = [job for status in UNFINISHED for job in self._listed(statusEquals=status)]
         named: set[str] = set()
         for job in (self._raw(str(one["jobArn"])) for one in unfinished):
             if job is not None:

@@ -128,6 +128,13 @@ class LocalTraining:
         found = [one for one in self._names() if one == name or (self._record(one) or {}).get("token") == token]
         return [report for one in found if (report := self._look(one)) is not None]
 
+    def unfinished(self) -> Sequence[JobReport]:
+        """Those that have a process: the others are started, or started again, only when they are asked for."""
+        with disk_trouble("list-jobs"):
+            alive = [name for name in names_in(self._jobs) if self._launcher.find(self._jobs / name) is not None]
+        found = [report for name in alive if (report := self._look(name)) is not None]
+        return [one for one in found if one.outcome == "running"]
+
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         return {name: report for name in ids if (report := self._look(name)) is not None}
 

@@ -25,7 +25,11 @@ class OpenAIProvider:
         self._now = now
         self._client = client_of(self.settings)
         self.training = CloudTraining(
-            self._client, Dialect(fine_tuning=self.settings.fine_tuning), base_models=self.base_models, now=now
+            self._client,
+            Dialect(fine_tuning=self.settings.fine_tuning),
+            base_models=self.base_models,
+            registry=connection.registry,
+            now=now,
         )
         self.artifacts = OpenAIArtifacts(self._client, now=now)
         self.deployments = NoDeployments()

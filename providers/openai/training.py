@@ -13,7 +13,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from providers.base_models import unlisted
@@ -42,6 +42,8 @@ PAGES_MAX = 1000
 FEW = 3
 """So many jobs are asked for one by one: cheaper than a page."""
 SUFFIX_MAX = 64
+JOB_MAX = timedelta(days=30)
+"""No job runs longer: what is older has ended, and its pages are not read for what runs."""
 NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
 Json = Mapping[str, Any]
 _OUTCOMES: Mapping[str, JobOutcome] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
@@ -69,9 +71,11 @@ class CloudTraining:
         dialect: Dialect,
         *,
         base_models: Callable[[], Sequence[str]],
+        registry: str,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
+        self._ours = f"tenure-{registry}-"
         self._dialect = dialect
         self._base_models = base_models
         self._now = now
@@ -117,6 +121,12 @@ class CloudTraining:
             jobs = self._listed({}, until=lambda _: False)
         ours = {str(job["id"]): job for job in jobs if _is_ours(job, name, token)}
         return [_report(job) for job in sorted(ours.values(), key=lambda job: int(job["created_at"]))]
+
+    def unfinished(self) -> Sequence[JobReport]:
+        oldest = (self._now() - JOB_MAX).timestamp()
+        jobs = self._listed({}, until=lambda _: False, since=oldest)
+        running = [job for job in jobs if job["status"] not in _OUTCOMES]
+        return [_report(job) for job in running if _metadata(job).get(NAME_KEY, "").startswith(self._ours)]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)
@@ -201,9 +211,14 @@ class CloudTraining:
         return self._listed({f"metadata[{key}]": value}, until=lambda _: False)
 
     def _listed(
-        self, query: Mapping[str, str], *, until: Callable[[set[str]], bool], pages: int = PAGES_MAX
+        self,
+        query: Mapping[str, str],
+        *,
+        until: Callable[[set[str]], bool],
+        pages: int = PAGES_MAX,
+        since: float = 0.0,
     ) -> list[Json]:
-        """Newest first, page by page, until the ids seen are enough.
+        """Newest first, page by page, until the ids seen are enough, or the jobs older than `since`.
 
         The answers' own JSON: the SDK's objects cost three quarters of a tick where thousands of jobs are watched.
         """
@@ -219,6 +234,8 @@ class CloudTraining:
                 jobs += page["data"]
                 seen.update(job["id"] for job in page["data"])
                 if until(seen) or not page["data"] or not page.get("has_more"):
+                    break
+                if page["data"][-1]["created_at"] < since:
                     break
                 follow = {"after": page["data"][-1]["id"]}
         return jobs

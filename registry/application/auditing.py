@@ -160,6 +160,18 @@ class Auditing:
                     "currency": view.currency,
                     "why": why,
                 }
+        for connection in self._log.connections(at=at):
+            for job in connection.orphan_jobs:
+                yield {
+                    "deployment": None,
+                    "ref": job.suspected,
+                    "connection": connection.name,
+                    "name": job.name,
+                    "since": job.found_at,
+                    "hourly_rate": None,
+                    "currency": CURRENCY,
+                    "why": f"training job {job.job_id} runs and spends money, and no version here knows it",
+                }
 
     def _foreign(self, at: int | None) -> Iterable[Json]:
         for connection in self._log.connections(at=at):

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from registry.domain.deploying import GONE, usable
 from registry.domain.policy import Policy
-from registry.domain.states import DeploymentState, VersionState
+from registry.domain.states import DeploymentState, OrphanJob, VersionState
 
 
 class Action(StrEnum):
@@ -37,6 +37,7 @@ class Action(StrEnum):
     SWEEP = "compare with provider"
     READ_RETIREMENTS = "read retirement dates"
     ADOPT = "adopt orphan"
+    STOP_ORPHAN_JOB = "stop orphan job"
     REQUEST_VERSION_DELETION = "request deletion of version"
     CHECK_BUDGET = "check monthly budget"
 
@@ -50,7 +51,8 @@ class Step:
     version: VersionState | None = None
     deployment: DeploymentState | None = None
     model: str | None = None
-    """Of a step that is about a model as a whole."""
+    """Of a step that is about a model as a whole, or about something that seems to belong to it."""
+    job: OrphanJob | None = None
     why: str
     actor: str = "scheduler"
     since: datetime | None = None
@@ -62,6 +64,8 @@ class Step:
     def subject(self) -> str:
         if self.deployment is not None:
             return self.deployment.id
+        if self.job is not None:
+            return self.job.job_id
         if self.version is not None:
             return f"{self.version.model}@{self.version.version}"
         return self.model or self.connection
@@ -171,10 +175,10 @@ def _orphan(world: World, orphan: DeploymentState) -> Iterable[Step]:
         why = f"a second one under the name of {orphan.duplicate_of}"
         yield step(Action.REQUEST_DELETION, why, "policy:delete-duplicates", timedelta())
     elif policy.orphans == "delete":
-        why = f"orphans = delete, {_plain(world.orphan_grace)} after it was made: no intent of this registry names it"
+        why = f"orphans = delete, {plain(world.orphan_grace)} after it was made: no intent of this registry names it"
         yield step(Action.REQUEST_DELETION, why, "policy:delete-orphans", world.orphan_grace)
     elif policy.orphans == "adopt" and number:
-        grace = _plain(world.orphan_grace)
+        grace = plain(world.orphan_grace)
         why = f"orphans = adopt, {grace} after it was made: it serves the artifact of {orphan.suspected}"
         yield step(Action.ADOPT, why, "policy:adopt-orphans", world.orphan_grace)
 
@@ -192,7 +196,7 @@ def _superseded(world: World, deployment: DeploymentState, version: VersionState
         connection=deployment.connection,
         version=version,
         deployment=deployment,
-        why=f"superseded = delete, after {_plain(policy.superseded_grace)} of grace",
+        why=f"superseded = delete, after {plain(policy.superseded_grace)} of grace",
         actor="policy:delete-superseded",
         due_at=since + policy.superseded_grace,
     )
@@ -211,7 +215,7 @@ def _idle(world: World, deployment: DeploymentState, version: VersionState | Non
         connection=deployment.connection,
         version=version,
         deployment=deployment,
-        why=f"idle_delete = {_plain(limit)}: nobody has called it since {since.isoformat(timespec='seconds')}",
+        why=f"idle_delete = {plain(limit)}: nobody has called it since {since.isoformat(timespec='seconds')}",
         actor="policy:delete-idle",
         since=since,
         due_at=since + limit,
@@ -359,5 +363,5 @@ def _budget_steps(world: World) -> Iterable[Step]:
             )
 
 
-def _plain(span: timedelta) -> str:
+def plain(span: timedelta) -> str:
     return f"{span.total_seconds():g} s"

@@ -38,6 +38,18 @@ class Foreign:
     found_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanJob:
+    """A training job of ours that no version knows; see `OrphanJobFound`."""
+
+    job_id: str
+    name: str
+    status: str
+    found_at: datetime
+    suspected: str | None = None
+    duplicate: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class ConnectionState:
     name: str
@@ -49,6 +61,7 @@ class ConnectionState:
     error: str | None = None
     """Why its polling stands still; None while it answers."""
     foreign: tuple[Foreign, ...] = ()
+    orphan_jobs: tuple[OrphanJob, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

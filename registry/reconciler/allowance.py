@@ -37,6 +37,7 @@ KINDS: Mapping[Action, str] = {
     Action.DELETE: DELETE,
     Action.VERIFY_DELETED: DELETE,
     Action.STOP_JOB: DELETE,
+    Action.STOP_ORPHAN_JOB: DELETE,
     Action.DELETE_ARTIFACT: DELETE,
     Action.FIND_JOB: CREATE,
     Action.FIND_DEPLOYMENT: CREATE,

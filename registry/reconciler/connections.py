@@ -33,7 +33,9 @@ UNCALLED = frozenset(
     }
 )
 """Steps that say nothing about whether the provider's account answers."""
-DELETES = frozenset({Action.DELETE, Action.VERIFY_DELETED, Action.STOP_JOB, Action.DELETE_ARTIFACT})
+DELETES = frozenset(
+    {Action.DELETE, Action.VERIFY_DELETED, Action.STOP_JOB, Action.STOP_ORPHAN_JOB, Action.DELETE_ARTIFACT}
+)
 CREATES = frozenset({Action.SUBMIT, Action.CREATE, Action.FIND_JOB, Action.FIND_DEPLOYMENT})
 """A look-up creates again what it does not find."""
 READ, CREATE = "read", "create"

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from registry.application.ports import DeploymentQuery, EventLog, Providers
+from registry.domain import orphan_jobs
 from registry.domain.deploying import GONE
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
@@ -70,7 +71,8 @@ class Planning:
             self._catch_up()
             if self._planned is None:
                 steps = [step for name, group in self._groups.items() for step in self._steps_of(name, group)]
-                self._planned = sorted(steps, key=_order)
+                orphans = orphan_jobs.steps(self._connections.values(), self._policy_of, self.settings.orphan_grace)
+                self._planned = sorted([*orphans, *steps], key=_order)
             planned = self._planned
             return [*self._sweeps(), *planned] if sweep else list(planned)
 
@@ -247,6 +249,9 @@ class Planning:
             policy = self._policies[written] = Policy.of(model.policy, self._registry.policy)
         return policy
 
+    def _policy_of(self, model: str) -> Policy:
+        return self._policy(self._log.model(model) if model else None)
+
     def _sweeps(self) -> Iterable[Step]:
         for name in self._connections:
             steps = self._swept.get(name)
@@ -255,12 +260,11 @@ class Planning:
             yield from steps
 
     def _sweep_of(self, name: str) -> list[Step]:
-        alone = self._needs_no_deployment(name)
-        if alone is None:
+        if self._needs_no_deployment(name) is None:
             return []
         read = Step(action=Action.READ_RETIREMENTS, connection=name, why="when base models are taken away")
         sweep = Step(action=Action.SWEEP, connection=name, why="what the provider has, against the log")
-        steps = self._swept[name] = [read] if alone else [sweep, read]
+        steps = self._swept[name] = [sweep, read]
         return steps
 
     def _needs_no_deployment(self, name: str) -> bool | None:

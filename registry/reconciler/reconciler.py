@@ -34,6 +34,7 @@ from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
 from registry.reconciler.retiring import Retiring
 from registry.reconciler.sweeping import Sweeping, sentences
+from registry.reconciler.sweeping_jobs import sentences as jobs_found
 from registry.reconciler.traces import began_with, looking_once, performed
 from registry.reconciler.using import Uses
 
@@ -149,10 +150,11 @@ class Reconciler:
 
     def _preview(self, step: Step) -> list[StepView]:
         try:
-            _, found = self._sweeping.look(step.connection)
+            connection, found = self._sweeping.look(step.connection)
+            strays = self._sweeping.jobs.look(connection)
         except (ProviderError, TenureError) as error:
             return [_view(step, "failed", error.message)]
-        return [_view(step, "planned", sentence) for sentence in sentences(found)]
+        return [_view(step, "planned", sentence) for sentence in (*sentences(found), *jobs_found(strays))]
 
     def run(self, *, paced: bool = False, sweep: bool = False) -> list[StepView]:
         """One pass. Returns when nothing more can be done at once. `sweep`: also what each connection has is looked at.

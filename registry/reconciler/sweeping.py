@@ -25,6 +25,7 @@ from registry.domain.sweeping import Sweep, compare
 from registry.domain.versions import Who
 from registry.reconciler.misses import Misses
 from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.sweeping_jobs import SweepingJobs
 from registry.reconciler.using import Uses
 
 logger = logging.getLogger("tenure.reconciler")
@@ -53,7 +54,8 @@ class Sweeping:
         self._looks = looks
         self._misses = misses
         self._uses = uses
-        self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep}
+        self.jobs = SweepingJobs(log=log, providers=providers, door=door)
+        self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep, **self.jobs.performers}
 
     def sweep(self, step: Step) -> Done:
         connection, found = self.look(step.connection)
@@ -68,8 +70,9 @@ class Sweeping:
         if found.foreign or found.foreign_gone:
             self._record_foreign(connection.name, found)
         lost = [one for one in found.missing if self._miss(one)]
-        told = sentences(found)
-        if found.accepted or found.orphans or found.reappeared or found.foreign or found.foreign_gone or lost:
+        jobs = self.jobs.sweep(connection)
+        told = [*sentences(found), *jobs]
+        if found.accepted or found.orphans or found.reappeared or found.foreign or found.foreign_gone or lost or jobs:
             return "; ".join(told)
         return Waiting("; ".join(told) or None)
 
@@ -91,8 +94,11 @@ class Sweeping:
 
     def _clean_up(self, name: str) -> None:
         """Training data that no job needs any more. What could not be deleted is tried at the next sweep."""
+        provider = self._provider(name)
+        if not provider.capabilities.fine_tuning:
+            return
         try:
-            for gone in self._provider(name).training.clean_up():
+            for gone in provider.training.clean_up():
                 logger.info("%s: deleted %s, which no job needs any more", name, gone)
         except ProviderError as error:
             logger.warning("%s: training data is not cleaned up: %s", name, error.message)

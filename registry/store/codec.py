@@ -66,6 +66,8 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "default-policy-changed": (ev.DefaultPolicyChanged, 1),
     "foreign-found": (ev.ForeignFound, 1),
     "foreign-gone": (ev.ForeignGone, 1),
+    "orphan-job-found": (ev.OrphanJobFound, 1),
+    "orphan-job-ended": (ev.OrphanJobEnded, 1),
     "budget-exceeded": (ev.BudgetExceeded, 1),
     "orphan-found": (ev.OrphanFound, 1),
     "orphan-adopted": (ev.OrphanAdopted, 1),

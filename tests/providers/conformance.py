@@ -125,6 +125,15 @@ class ProviderConformance:
         training.cancel(job.id)
         assert _ended(harness, job).outcome == "cancelled"
 
+    def test_an_unfinished_job_of_the_registry_is_listed_until_it_has_ended(self, harness: Harness) -> None:
+        training = harness.connect().training
+        job = training.submit(harness.training_request("tenure-reg-bot-1-1", ends=False))
+        (shown,) = training.unfinished()
+        assert (shown.id, shown.name, shown.outcome) == (job.id, job.name, "running")
+        training.cancel(job.id)
+        _ended(harness, job)
+        assert training.unfinished() == []
+
     def test_a_job_that_is_not_there_is_left_out_of_a_poll(self, harness: Harness) -> None:
         training = harness.connect().training
         job = training.submit(harness.training_request("job-1"))

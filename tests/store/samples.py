@@ -197,6 +197,12 @@ EVERY_EVENT: Sequence[DomainEvent] = (
             "groups": {"ml": ["developer", "approver:support-bot"]},
         }
     ),
+    ev.OrphanJobFound(
+        connection="azure-prod",
+        job=ev.JobRef(id="ftjob-9", name="tenure-r7f3-support-bot-9-1", status="running"),
+        suspected="support-bot@9",
+    ),
+    ev.OrphanJobEnded(connection="azure-prod", job_id="ftjob-9", status="cancelled"),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.domain import events as ev
 from registry.domain.apply.shared import Handlers
 from registry.domain.events import Event
-from registry.domain.states import ConnectionState, Foreign, RegistryState
+from registry.domain.states import ConnectionState, Foreign, OrphanJob, RegistryState
 
 
 def _registry_created(state: RegistryState, payload: ev.RegistryCreated, _event: Event) -> None:
@@ -66,6 +66,26 @@ def _foreign_gone(state: ConnectionState, payload: ev.ForeignGone, _event: Event
     state.foreign = _without(state.foreign, payload.provider_id)
 
 
+def _orphan_job_found(state: ConnectionState, payload: ev.OrphanJobFound, event: Event) -> None:
+    found = OrphanJob(
+        job_id=payload.job.id,
+        name=payload.job.name,
+        status=payload.job.status,
+        found_at=event.recorded_at,
+        suspected=payload.suspected,
+        duplicate=payload.duplicate,
+    )
+    state.orphan_jobs = (*_left(state.orphan_jobs, payload.job.id), found)
+
+
+def _orphan_job_ended(state: ConnectionState, payload: ev.OrphanJobEnded, _event: Event) -> None:
+    state.orphan_jobs = _left(state.orphan_jobs, payload.job_id)
+
+
+def _left(jobs: tuple[OrphanJob, ...], ended: str) -> tuple[OrphanJob, ...]:
+    return tuple(one for one in jobs if one.job_id != ended)
+
+
 def _without(foreign: tuple[Foreign, ...], provider_id: str) -> tuple[Foreign, ...]:
     return tuple(one for one in foreign if one.provider_id != provider_id)
 
@@ -83,4 +103,6 @@ HANDLERS: Handlers = {
     ev.ConnectionRecovered: _connection_recovered,
     ev.ForeignFound: _foreign_found,
     ev.ForeignGone: _foreign_gone,
+    ev.OrphanJobFound: _orphan_job_found,
+    ev.OrphanJobEnded: _orphan_job_ended,
 }

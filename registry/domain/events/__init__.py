@@ -43,6 +43,8 @@ from registry.domain.events.registry import (
     DefaultPolicyChanged,
     ForeignFound,
     ForeignGone,
+    OrphanJobEnded,
+    OrphanJobFound,
     PricesChanged,
     RegistryCreated,
     SchedulerConfigured,
@@ -90,6 +92,8 @@ ConnectionEvent = (
     | ConnectionRecovered
     | ForeignFound
     | ForeignGone
+    | OrphanJobFound
+    | OrphanJobEnded
 )
 ModelEvent = ModelDeclared | PolicyChanged | BudgetExceeded | VersionNumbered | ActiveVersionChanged
 VersionEvent = (

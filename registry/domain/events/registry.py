@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from registry.domain.events.values import Json
+from registry.domain.events.values import JobRef, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,28 @@ class ConnectionFailed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionRecovered:
     connection: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanJobFound:
+    """A training job runs there that bears our name, and no version here knows it.
+
+    `suspected`: the version that its name was made for. `duplicate`: that version has a job, and this is a second one.
+    """
+
+    connection: str
+    job: JobRef
+    suspected: str | None = None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanJobEnded:
+    """It runs no more: by itself, or stopped by the policy that is the actor."""
+
+    connection: str
+    job_id: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

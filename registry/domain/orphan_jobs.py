@@ -1,0 +1,93 @@
+"""Training jobs that bear our name and that no version here knows: they spend money, and nobody waits for them.
+
+They come of a home that was restored from an older backup, and of creates that a provider did twice. A list alone never
+decides: what is new in it, and what is missing from it, is asked for once more by its id. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import timedelta
+
+from providers.ports import JobReport
+from registry.domain import events as ev
+from registry.domain.events import NewEvent
+from registry.domain.ids import VersionRef, connection_stream
+from registry.domain.plan import Action, Step, plain
+from registry.domain.policy import Policy
+from registry.domain.states import ConnectionState, OrphanJob, VersionState
+from registry.domain.versions import Who
+
+_NAME = re.compile(r"tenure-[^-]+-(?P<model>.+)-(?P<number>\d{1,9})-\d{1,9}")
+"""As `resource_name` gives it, where nothing had to be cut."""
+
+
+def strays(
+    connection: ConnectionState, in_motion: Iterable[VersionState], shown: Sequence[JobReport]
+) -> list[tuple[JobReport, VersionState | None]]:
+    """What of ours runs there and is nobody's job; and the version whose job it is a second one of."""
+    versions = [one for one in in_motion if one.connection == connection.name]
+    wanted = {one.job_id for one in versions}
+    told = {one.job_id for one in connection.orphan_jobs}
+    names = {one.job_name: one for one in versions if one.job_name is not None}
+    doubled = {job_id: one for one in versions for job_id in one.duplicate_jobs}
+    return [
+        (one, doubled.get(one.id) or names.get(one.name))
+        for one in shown
+        if one.outcome == "running" and one.id not in wanted and one.id not in told
+    ]
+
+
+def found(
+    connection: ConnectionState, report: JobReport, duplicate_of: VersionState | None, models: Collection[str], who: Who
+) -> list[NewEvent]:
+    if any(one.job_id == report.id for one in connection.orphan_jobs):
+        return []
+    original = None if duplicate_of is None else VersionRef(duplicate_of.model, duplicate_of.version)
+    suspected = str(original or "") or _suspected(report.name, models)
+    payload = ev.OrphanJobFound(
+        connection=connection.name,
+        job=ev.JobRef(id=report.id, name=report.name, status=report.status),
+        suspected=suspected,
+        duplicate=original is not None,
+    )
+    return [who.says(connection_stream(connection.name), payload)]
+
+
+def ended(connection: ConnectionState, job_id: str, status: str, who: Who) -> list[NewEvent]:
+    if all(one.job_id != job_id for one in connection.orphan_jobs):
+        return []
+    payload = ev.OrphanJobEnded(connection=connection.name, job_id=job_id, status=status)
+    return [who.says(connection_stream(connection.name), payload)]
+
+
+def steps(connections: Iterable[ConnectionState], policy: Callable[[str], Policy], grace: timedelta) -> Iterable[Step]:
+    """What the policy of the model that each seems to belong to does about it; `policy("")` is the registry's own."""
+    for connection in connections:
+        for one in connection.orphan_jobs:
+            model = (one.suspected or "").rpartition("@")[0]
+            if one.duplicate:
+                why, actor = f"a second job of {one.suspected}", "policy:delete-duplicates"
+                yield _stop(connection, one, model, why, actor, timedelta())
+            elif policy(model).orphans == "delete":
+                why = f"orphans = delete, {plain(grace)} after it was found: no version here is trained by it"
+                yield _stop(connection, one, model, why, "policy:delete-orphans", grace)
+
+
+def _stop(connection: ConnectionState, one: OrphanJob, model: str, why: str, actor: str, grace: timedelta) -> Step:
+    return Step(
+        action=Action.STOP_ORPHAN_JOB,
+        connection=connection.name,
+        model=model or None,
+        job=one,
+        why=why,
+        actor=actor,
+        due_at=one.found_at + grace,
+    )
+
+
+def _suspected(name: str, models: Collection[str]) -> str | None:
+    """The version that the name was made for, whether or not it is known; None where its model is not."""
+    parts = _NAME.fullmatch(name)
+    return None if parts is None or parts["model"] not in models else f"{parts['model']}@{parts['number']}"

@@ -1,0 +1,120 @@
+"""The part of a sweep that looks for training jobs of ours which no version knows; and their end, by policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from providers.errors import RejectedError
+from providers.ports import JobReport, Provider
+from registry.application.ports import EventLog, Providers
+from registry.application.unit import Command, Door, Unit
+from registry.domain import orphan_jobs
+from registry.domain.events import NewEvent
+from registry.domain.plan import Action, Step
+from registry.domain.states import ConnectionState, VersionState
+from registry.domain.versions import Who
+from registry.reconciler.performing import Done, Waiting
+
+Stray = tuple[JobReport, VersionState | None]
+"""A job, and the version that it is a second job of."""
+
+
+class SweepingJobs:
+    def __init__(self, *, log: EventLog, providers: Providers, door: Door) -> None:
+        self._log = log
+        self._providers = providers
+        self._door = door
+        self.performers: dict[Action, Callable[[Step], Done]] = {Action.STOP_ORPHAN_JOB: self.stop}
+
+    def sweep(self, connection: ConnectionState) -> list[str]:
+        """Records what is new; what it says is for people."""
+        who = Who(actor=f"provider:{connection.name}", reason="it bears our name, and no version here knows it")
+        strays = self.look(connection)
+        models = {one.name for one in self._log.models()} if strays else set[str]()
+        for report, original in strays:
+            self._append(
+                connection.name,
+                lambda now, job=report, of=original: orphan_jobs.found(now, job, of, models, who),
+            )
+        over = self._over(connection)
+        seen = Who(actor=f"provider:{connection.name}")
+        for job_id, status in over.items():
+            self._append(connection.name, lambda now, job=job_id, word=status: orphan_jobs.ended(now, job, word, seen))
+        return [*sentences(strays), *(f"{job_id} runs no more ({status})" for job_id, status in over.items())]
+
+    def look(self, connection: ConnectionState) -> list[Stray]:
+        """The list first, then the log: what is in the list was asked for before, and its intent is in the log."""
+        provider = self._providers.of(connection)
+        if not provider.capabilities.fine_tuning:
+            return []
+        shown = provider.training.unfinished()
+        if not shown:
+            return []
+        versions = self._log.motion().versions
+        strays = orphan_jobs.strays(connection, versions, shown)
+        if not strays:
+            return []
+        awaited = self._awaited(provider, connection, versions)
+        still = provider.training.poll([one.id for one, _ in strays])
+        return [
+            (still[one.id], original)
+            for one, original in strays
+            if one.id not in awaited and one.id in still and still[one.id].outcome == "running"
+        ]
+
+    def _awaited(self, provider: Provider, connection: ConnectionState, versions: tuple[VersionState, ...]) -> set[str]:
+        """Jobs whose create was asked for, and whose answer is not recorded yet: they are looked up, and adopted."""
+        open_ = [one for one in versions if one.connection == connection.name and one.submitted and one.job_id is None]
+        return {
+            job.id
+            for one in open_
+            for job in provider.training.find(name=one.job_name or "", token=one.job_token or "")
+        }
+
+    def _over(self, connection: ConnectionState) -> dict[str, str]:
+        """Those that are known as strays and run no more, by their own reports."""
+        known = [one.job_id for one in connection.orphan_jobs]
+        if not known:
+            return {}
+        reports = self._providers.of(connection).training.poll(known)
+        return {
+            job_id: reports[job_id].status if job_id in reports else "gone"
+            for job_id in known
+            if job_id not in reports or reports[job_id].outcome != "running"
+        }
+
+    def stop(self, step: Step) -> Done:
+        """Asked to stop until it is seen to have ended."""
+        assert step.job is not None
+        connection, job_id = self._log.connection(step.connection), step.job.job_id
+        if connection is None or connection.removed:
+            raise RejectedError(f"connection {step.connection!r} is not declared", operation="connect")
+        training = self._providers.of(connection).training
+        report = training.poll([job_id]).get(job_id)
+        if report is not None and report.outcome == "running":
+            training.cancel(job_id)
+            report = training.poll([job_id]).get(job_id)
+            if report is not None and report.outcome == "running":
+                return Waiting("stopping")
+        status = report.status if report is not None else "gone"
+        who = Who(actor=step.actor, reason=step.why)
+        self._append(connection.name, lambda now: orphan_jobs.ended(now, job_id, status, who))
+        return status
+
+    def _append(self, name: str, decide: Callable[[ConnectionState], list[NewEvent]]) -> None:
+        def decision(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            current = unit.connection(name)
+            return ([] if current is None else decide(current)), {}
+
+        command = Command(name="orphan-job", body={"connection": name}, who=Who(actor="scheduler"))
+        self._door.run(command, decision)
+
+
+def sentences(strays: list[Stray]) -> list[str]:
+    """What was found, for people."""
+    return [
+        f"training job {one.id} ({one.name}) runs, and no version here knows it"
+        if original is None
+        else f"training job {one.id} is a second one of {original.model}@{original.version}"
+        for one, original in strays
+    ]
