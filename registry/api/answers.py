@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from registry.api.schemas import ref
 from registry.application.ports import EventLog, Idempotency
 from registry.application.views import View, to_json
-from registry.domain.errors import BadInputError, ConflictError, IdempotencyConflictError, TenureError
+from registry.domain.errors import BadInputError, IdempotencyConflictError, TenureError
 from registry.domain.ids import NAME_PATTERN, VersionRef
 from registry.transport.problems import PROBLEM
 from registry.transport.services import principal_of
@@ -121,15 +121,6 @@ def expected(if_match: str | None, stream: str) -> dict[str, int]:
     """What an append is conditional on."""
     found = re.fullmatch(r'"([0-9]+)"', if_match or "")
     return {stream: int(found[1])} if found else {}
-
-
-def check_match(if_match: str | None, stream: str, actual: int) -> None:
-    """For a change that is refused before it is decided. Raises ConflictError (412)."""
-    wanted = expected(if_match, stream).get(stream)
-    if wanted is not None and wanted != actual:
-        raise ConflictError(
-            f"{stream} has changed: it is at {actual}, not {wanted}", stream=stream, expected=wanted, actual=actual
-        )
 
 
 class Once:

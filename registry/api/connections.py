@@ -17,8 +17,8 @@ from registry.api.answers import (
     Limit,
     Once,
     answer,
-    check_match,
     documented,
+    expected,
     listing,
     page_of,
 )
@@ -94,8 +94,8 @@ class Connections:
     def remove(self, request: Request, name: ConnectionName, if_match: IfMatch = None) -> Response:
         """Forget a connection. Refused while anything at it may be billed or is under way."""
         check(request, "administer")
-        check_match(if_match, connection_stream(name), self._reading.connection_state(name).stream_version)
-        self._declaring.remove_connection(name, who(request))
+        self._reading.connection_state(name)
+        self._declaring.remove_connection(name, who(request), expected(if_match, connection_stream(name)))
         return Response(status_code=204)
 
     def test(self, request: Request, name: ConnectionName, key: Key = None) -> Response:

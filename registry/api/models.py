@@ -18,7 +18,6 @@ from registry.api.answers import (
     ModelName,
     Once,
     answer,
-    check_match,
     documented,
     expected,
     listing,
@@ -98,11 +97,8 @@ class Models:
     ) -> JSONResponse:
         """Set the rules that the body names; the others stay."""
         check(request, "administer", model)
-        view = self._reading.model(model)
-        check_match(if_match, model_stream(model), view.stream_version)
-        wanted = {rule: value for rule, value in body.items() if value != view.policy.get(rule, _MISSING)}
-        if wanted:
-            self._declaring.set_policy(model, wanted, who(request))
+        self._reading.model_state(model)
+        self._declaring.set_policy(model, body, who(request), expected(if_match, model_stream(model)))
         view = self._reading.model(model)
         return _policy(view.policy, view.stream_version)
 
@@ -143,9 +139,6 @@ class Models:
         view = self._reading.version(ref)
         status = 200 if view.state == "active" else 202
         return answer(view, status, location=f"/api/v1/models/{model}/versions/{body.version}")
-
-
-_MISSING = object()
 
 
 def _policy(policy: Mapping[str, object], version: int) -> JSONResponse:

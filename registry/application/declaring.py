@@ -26,10 +26,11 @@ from registry.domain.ids import (
     model_stream,
     registry_stream,
 )
-from registry.domain.policy import Policy, SchedulerSettings
+from registry.domain.policy import Policy, SchedulerSettings, policy_json
 from registry.domain.states import ConnectionState, RegistryState
 from registry.domain.versions import Who
 
+_MISSING = object()
 SECTIONS = ("connections", "models", "oidc", "policy", "prices", "scheduler")
 
 
@@ -73,10 +74,25 @@ class Declaring:
     def declare_connection(self, name: str, settings: Mapping[str, object], who: Who) -> None:
         self.apply({"connections": {name: settings}}, who, plan=False)
 
-    def set_policy(self, model: str, policy: Mapping[str, object], who: Who) -> None:
-        self.apply({"models": {model: {"policy": policy}}}, who, plan=False)
+    def set_policy(
+        self, model: str, policy: Mapping[str, object], who: Who, expected: Mapping[str, int] | None = None
+    ) -> None:
+        """Set the rules that are named; the others stay. One that is in force already, by default too, is left alone.
 
-    def remove_connection(self, name: str, who: Who) -> None:
+        `expected`: as in `Command`.
+        """
+
+        def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
+            state = unit.model(model)
+            before: Json = state.policy if state else {}
+            in_force = policy_json(before, self._log.registry().policy)
+            changed = {rule: value for rule, value in policy.items() if in_force.get(rule, _MISSING) != value}
+            return self._model(unit, model, {"policy": {**before, **changed}}, who, []), {}
+
+        body = {"model": model, "policy": policy}
+        self._door.run(Command(name="set-policy", body=body, who=who, expected=expected or {}), decide)
+
+    def remove_connection(self, name: str, who: Who, expected: Mapping[str, int] | None = None) -> None:
         """Refused while anything at it may be billed or is under way: it would go unseen."""
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
@@ -90,7 +106,8 @@ class Declaring:
                 raise RefusedError(f"connection {name!r} is in use by {', '.join(used[:5])}")
             return [who.says(connection_stream(name), ev.ConnectionRemoved(connection=name))], {}
 
-        self._door.run(Command(name="remove-connection", body={"name": name}, who=who), decide)
+        command = Command(name="remove-connection", body={"name": name}, who=who, expected=expected or {})
+        self._door.run(command, decide)
 
     def _users(self, connection: str) -> list[str]:
         """What is under way at a connection, and what it serves."""

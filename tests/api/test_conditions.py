@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from registry.domain import events as ev
 from tests.api.test_rest import BOTS, upload
-from tests.stage import BOT, Stage
+from tests.stage import ANA, BOT, Stage
 
 
 def begin(rest: TestClient, key: str, **more: object) -> tuple[int, str, str]:
@@ -69,6 +71,59 @@ def test_an_etag_is_the_version_of_the_stream_and_a_stale_one_is_refused(rest: T
     assert rest.delete(f"{BOTS}/versions/1", headers={"If-Match": shown.headers["etag"]}).status_code in {409, 412}
     assert rest.get(f"{BOTS}/versions/1", headers={"If-Match": "*"}).status_code == 200
     assert rest.post(f"{BOTS}/versions/1/retire", headers={"If-Match": "eleven"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "stream", "change"),
+    [
+        ("PUT", f"{BOTS}/policy", "model:bot", ev.PolicyChanged(model=BOT, policy={"approvals": 1})),
+        (
+            "DELETE",
+            "/api/v1/connections/spare",
+            "connection:spare",
+            ev.ConnectionFailed(connection="spare", error="x"),
+        ),
+    ],
+)
+def test_an_etag_that_goes_stale_between_the_look_and_the_append_is_refused(
+    rest: TestClient,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    stream: str,
+    change: ev.DomainEvent,
+) -> None:
+    stage.registry.declaring.declare_connection("spare", {"provider": "openai", "api_key_env": "KEY"}, ANA)
+    stage.trained()
+    log, append = stage.registry.log, stage.registry.log.append
+    state = log.load(stream)
+    assert state is not None
+
+    def somebody_is_faster(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(log, "append", append)
+        append([ANA.says(stream, change)], expected={})
+        return append(*arguments, **options)
+
+    monkeypatch.setattr(log, "append", somebody_is_faster)
+    body = {"approvals": 2} if method == "PUT" else None
+    etag = {"If-Match": f'"{state.stream_version}"'}
+    answer = rest.request(method, path, json=body, headers=etag)
+    assert (answer.status_code, answer.json()["actual"]) == (412, state.stream_version + 1)
+    assert log.load(stream) is not None
+    assert rest.request(method, path, json=body).status_code in {200, 204}
+
+
+def test_a_policy_is_put_rule_by_rule_or_in_the_shape_that_it_is_shown_in(rest: TestClient) -> None:
+    rest.post("/api/v1/models", json={"model": BOT})
+    rest.put(f"{BOTS}/policy", json={"superseded": "keep"})
+    shown = rest.put(f"{BOTS}/policy", json={"approvals": 2}).json()
+    assert (shown["superseded"], shown["approvals"]) == ("keep", 2)
+    again = rest.put(f"{BOTS}/policy", json={**shown, "keep_artifacts": 7})
+    assert again.json() == {**shown, "keep_artifacts": 7}
+    assert rest.put(f"{BOTS}/policy", json=again.json()).headers["etag"] == again.headers["etag"]
+    assert rest.put(f"{BOTS}/policy", json={"superseded": "delete"}).json()["superseded"] == "delete"
+    assert rest.put(f"{BOTS}/policy", json={"colour": 1}).status_code == 422
 
 
 def test_lists_are_pages_that_a_cursor_goes_on_with(rest: TestClient, stage: Stage) -> None:
