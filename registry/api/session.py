@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from registry.application.access import NotSignedInError
 from registry.application.signing_in import CALLBACK
-from registry.transport.gate import SESSION_COOKIE, SESSION_S
+from registry.transport.gate import SESSION_COOKIE, SESSION_S, local_path
 from registry.transport.logs import note
 from registry.transport.services import Services
 
@@ -47,7 +47,7 @@ class Session:
         next: Annotated[str, Form(max_length=NEXT_MAX)] = "/",
     ) -> Response:
         """With a token."""
-        target = _here(next)
+        target = local_path(next)
         try:
             session = self._gate.sign_in(token, _address(request))
         except NotSignedInError as error:
@@ -68,7 +68,7 @@ class Session:
         """To the provider."""
         secret = secrets.token_urlsafe(32)
         response = RedirectResponse(self._oidc.begin(secret), status_code=303)
-        kept = f"{secret}.{base64.urlsafe_b64encode(_here(next).encode()).decode().rstrip('=')}"
+        kept = f"{secret}.{base64.urlsafe_b64encode(local_path(next).encode()).decode().rstrip('=')}"
         # Lax: it has to come along when the provider sends the browser back.
         response.set_cookie(
             BEGUN_COOKIE, kept, max_age=BEGUN_S, path="/session", httponly=True, samesite="lax", secure=self._secure
@@ -121,15 +121,10 @@ def _onward(target: str) -> str:
 
 def _kept(text: str) -> str:
     try:
-        return _here(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
+        return local_path(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
     except ValueError:
         return "/"
 
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
-
-
-def _here(next: str) -> str:
-    """A page of this server, and no other address."""
-    return next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/"

@@ -213,6 +213,15 @@ def _named(headers: Mapping[str, str]) -> str | None:
     return name if ACTOR.fullmatch(name) else None
 
 
+def local_path(path: str | None) -> str:
+    """A page of this server, for whoever has signed in; never another site.
+
+    Browsers take a backslash for a slash, and pass over tabs and line breaks.
+    """
+    elsewhere = not path or not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable()
+    return "/" if elsewhere else str(path)
+
+
 def check_origin(method: str, headers: Mapping[str, str]) -> None:
     """No other site may act with what a browser holds for this one. Raises NotAllowedError.
 

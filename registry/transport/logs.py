@@ -46,6 +46,7 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it tells each of its repetitions, for ever
     for name in ("tenure", "registry", "providers", "uvicorn"):
         logging.getLogger(name).setLevel(level)
 

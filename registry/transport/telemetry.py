@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tenure.telemetry")
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+CLOSE_S_MAX = 3.0
 REMEMBERED_MAX = 10_000
 """Commands whose trace what follows from them is added to; those before begin a trace of their own."""
 
@@ -77,7 +78,10 @@ class OtelTracer:
         self._began: OrderedDict[str, SpanContext] = OrderedDict()
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """What was not sent yet is, unless nobody takes it: a server that is to stop does not wait for a collector."""
+        closing = threading.Thread(target=self._provider.shutdown, name="tenure-telemetry", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S_MAX)
 
     def span(
         self,

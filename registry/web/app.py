@@ -19,6 +19,7 @@ from starlette.types import Scope
 from registry.application.access import NotAllowedError
 from registry.composition import Registry
 from registry.domain.errors import NotFoundError, TenureError
+from registry.transport.gate import local_path
 from registry.transport.services import Services, principal_of
 from registry.web import actions, deployments, events, lifecycle, model, overview, tuning, version
 from registry.web.page import Page, asked_time
@@ -83,18 +84,13 @@ def _login(services: Services) -> Callable[[Request], Response]:
             .get_template("login.html")
             .render(
                 failed="error" in request.query_params,
-                next=_local(request.query_params.get("next")),
+                next=local_path(request.query_params.get("next")),
                 provider=urlsplit(people.issuer).hostname if people else None,
             )
         )
         return HTMLResponse(text)
 
     return login
-
-
-def _local(path: str | None) -> str:
-    """Where to go after signing in: a page of ours, never another site."""
-    return path if path and path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 def page_of(request: Request, services: Services, form: Mapping[str, str] | None = None) -> Page:

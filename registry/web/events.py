@@ -35,10 +35,11 @@ def event(page: Page) -> Response:
 
 
 def _group(page: Page, event: EventView) -> Group:
-    """What the same command led to, as far as it stands near the event."""
+    """What the same command led to, as far as it stands near the event, at models that whoever asks may see."""
     head = page.registry.log.head() if page.at is None else max(page.at, event.position)
     near = page.registry.log.read(after=max(0, event.position - NEAR), until=min(event.position + NEAR, head))
-    (group,) = grouped(EventView.of(one) for one in near if one.correlation_id == event.correlation_id)
+    same = (EventView.of(one) for one in near if one.correlation_id == event.correlation_id)
+    (group,) = grouped(one for one in same if page.principal.may("read", model_of(page, one)))
     return group
 
 

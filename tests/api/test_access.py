@@ -172,7 +172,9 @@ def test_a_session_ends_with_its_token(locked: TestClient, mint: Mint, tokens: T
     assert locked.get("/api/v1/models").status_code == 401
 
 
-@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "/\n/evil.example", "evil"]
+)
 def test_signing_in_leads_nowhere_else(locked: TestClient, mint: Mint, target: str) -> None:
     signed = locked.post("/session", data={"token": mint("viewer"), "next": target})
     assert signed.headers["location"] == "/"

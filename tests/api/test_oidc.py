@@ -330,7 +330,9 @@ def test_whoever_tries_answers_is_slowed_down(site: TestClient) -> None:
     assert (tried[:10], tried[-1]) == ([401] * 10, 429)
 
 
-@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "evil"]
+)
 def test_coming_back_leads_nowhere_else(site: TestClient, target: str) -> None:
     assert 'content="0;url=/"' in sign_in(site, target).text
 
