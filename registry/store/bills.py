@@ -120,7 +120,7 @@ def read_bill(path: Path) -> Bill:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
     }
-    with duckdb.connect(":memory:", config=config) as connection, interruptible():
+    with duckdb.connect(":memory:", config=config) as connection, interruptible(connection):
         try:
             return _read(connection, path)
         except duckdb.Error as error:

@@ -74,7 +74,7 @@ class Database:
             self._lent += 1
             generation = self.generation
         try:
-            with interruptible():
+            with interruptible(cursor):
                 yield cursor
         finally:
             with self._returned:

@@ -11,7 +11,6 @@ import pytest
 
 from registry.store.database import Database
 from registry.store.datasets.engine import Engine
-from registry.store.interrupts import interruptible
 from registry.store.migrations import create
 
 LONG = "SELECT sum(a.range * b.range) FROM range(50000) a, range(1000000) b"
@@ -40,6 +39,11 @@ def test_of_training_data(tmp_path: Path, ctrl_c_soon: threading.Timer) -> None:
             engine.run(LONG)
 
 
-def test_another_error_at_run_time_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="dictionary changed"), interruptible():
-        raise RuntimeError("dictionary changed size during iteration")
+def test_outside_a_query_it_is_one_too(tmp_path: Path) -> None:
+    create(tmp_path / "tenure.duckdb")
+    database = Database(tmp_path / "tenure.duckdb")
+    with pytest.raises(KeyboardInterrupt), database.cursor():
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    database.close()

@@ -57,10 +57,11 @@ class Engine:
 
     def stream(self, sql: str) -> Iterator[tuple[object, ...]]:
         """Rows as they come, on a cursor of its own, so that streams may be nested."""
-        with self._connection.cursor() as cursor, interruptible():
+        with self._connection.cursor() as cursor:
             try:
-                cursor.execute(sql)
-                while rows := cursor.fetchmany(FETCH_ROWS):
+                with interruptible(cursor):
+                    cursor.execute(sql)
+                while rows := _fetched(cursor):
                     yield from rows
             except duckdb.OutOfMemoryException as error:
                 raise UnavailableError(
@@ -69,6 +70,11 @@ class Engine:
                 ) from error
             except duckdb.Error as error:
                 raise UnreadableError(_first_sentence(error)) from error
+
+
+def _fetched(cursor: duckdb.DuckDBPyConnection) -> list[tuple[object, ...]]:
+    with interruptible(cursor):
+        return cursor.fetchmany(FETCH_ROWS)
 
 
 def literal(text: str) -> str:
