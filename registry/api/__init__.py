@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+from registry.api import examples
 from registry.api.answers import Once
 from registry.api.audit import Audit
 from registry.api.connections import Connections
@@ -68,6 +69,7 @@ def document(app: FastAPI) -> None:
                 "scheme": "bearer",
                 "description": "`tenure tokens create`; not asked for on loopback",
             }
+            examples.add_to(schema)
             schema["components"]["securitySchemes"] = {"token": bearer}
             schema["security"] = [{"token": []}, {}]
         assert app.openapi_schema is not None

@@ -25,6 +25,8 @@ class Body(BaseModel):
 class Because(Body):
     """Why a move is made; the body may be left out."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "better on refunds"}})
+
     reason: Reason = None
 
 

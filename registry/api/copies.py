@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
 
 from registry.api.answers import documented
 from registry.transport.services import Services, check
@@ -32,30 +33,35 @@ class Copies:
     def export(self, request: Request) -> StreamingResponse:
         """Every event as one line of JSON, as `tenure log import` reads it. `Tenure-Events` says how many."""
         check(request, "read")
-        room = self._room()
-        events = self._tools.export(Path(room.name) / "events.jsonl")
-        return _sent(_lent(room, _bytes_of(Path(room.name) / "events.jsonl")), events, "application/x-ndjson")
+        return self._sent("events.jsonl", self._tools.export, _bytes_of, "application/x-ndjson")
 
     def backup(self, request: Request) -> StreamingResponse:
         """A consistent copy of the log, made while it is in use: a tar archive of a folder that opens as a home."""
         check(request, "administer")
-        room = self._room()
-        events = self._tools.backup(Path(room.name) / "home")
-        return _sent(_lent(room, archived(Path(room.name) / "home")), events, "application/x-tar")
+        return self._sent("home", self._tools.backup, archived, "application/x-tar")
 
-    def _room(self) -> tempfile.TemporaryDirectory[str]:
-        """On the home's own disk: a log may be larger than where temporary files are kept."""
-        return tempfile.TemporaryDirectory(dir=self._home, prefix="copy-")
-
-
-def _sent(content: Iterator[bytes], events: int, media: str) -> StreamingResponse:
-    return StreamingResponse(content, media_type=media, headers={EVENTS: str(events), "Cache-Control": "no-store"})
+    def _sent(
+        self, name: str, make: Callable[[Path], int], told: Callable[[Path], Iterator[bytes]], media: str
+    ) -> StreamingResponse:
+        """Made on the home's own disk, because a log may be larger than where temporary files are kept."""
+        room = tempfile.TemporaryDirectory(dir=self._home, prefix="copy-")
+        copy = Path(room.name) / name
+        try:
+            events = make(copy)
+        except BaseException:
+            room.cleanup()
+            raise
+        headers = {EVENTS: str(events), "Cache-Control": "no-store"}
+        gone = BackgroundTask(room.cleanup)
+        return StreamingResponse(_lent(room, told(copy)), media_type=media, headers=headers, background=gone)
 
 
 def _lent(room: tempfile.TemporaryDirectory[str], content: Iterator[bytes]) -> Generator[bytes]:
-    """The room goes when all was sent, or when nobody listens any more."""
-    with room:
+    """The room goes also when nobody listens any more."""
+    try:
         yield from content
+    finally:
+        room.cleanup()
 
 
 def archived(folder: Path) -> Iterator[bytes]:

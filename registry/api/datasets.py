@@ -41,11 +41,11 @@ DATASET: dict[str, Any] = {
         "name": "train.csv",
         "bytes": 51200,
         "sha256": "…",
-        "passed": False,
-        "rows": None,
-        "tokens": None,
-        "faults": ["train.csv: row 7, column 'completion': missing value"],
-        "warnings": [],
+        "passed": True,
+        "rows": 800,
+        "tokens": 51234,
+        "faults": [],
+        "warnings": ["train.csv: rows 12 and 40 are the same"],
     },
 }
 _FILE = {"type": "string", "format": "binary"}

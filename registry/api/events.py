@@ -37,6 +37,7 @@ class Events:
             "/events/stream",
             self.stream,
             methods=["GET"],
+            response_class=StreamingResponse,
             responses=documented(
                 200,
                 {"type": "string"},

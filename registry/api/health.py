@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from registry.api.answers import documented
 from registry.domain.errors import UnavailableError
@@ -26,9 +26,8 @@ class Health:
         add = router.add_api_route
         add("/healthz", self.alive, methods=["GET"], responses=documented(200, WELL))
         add("/readyz", self.ready, methods=["GET"], responses=documented(200, WELL))
-        add(
-            "/metrics", self.metrics, methods=["GET"], responses=documented(200, {"type": "string"}, media="text/plain")
-        )
+        text = documented(200, {"type": "string"}, media="text/plain")
+        add("/metrics", self.metrics, methods=["GET"], responses=text, response_class=PlainTextResponse)
 
     async def alive(self) -> JSONResponse:
         """The process answers."""

@@ -86,7 +86,6 @@ def components() -> dict[str, Schema]:
         "properties": {"provider_status": _type(str | None), "difference": _type(str | None)},
     }
     schemas["Problem"] = PROBLEM
-    schemas["Version"]["example"] = VERSION_EXAMPLE
     return schemas
 
 
@@ -142,21 +141,3 @@ def _type(hint: object) -> Schema:
     if origin is tuple:
         return {"type": "array", "items": _type(arguments[0])}
     return {"type": "object"}
-
-
-VERSION_EXAMPLE: Schema = {
-    "model": "support-bot",
-    "version": 3,
-    "ref": "support-bot@3",
-    "state": "active",
-    "active": True,
-    "connection": "azure-prod",
-    "provider": "azure-openai",
-    "base_model": "gpt-4.1-2025-04-14",
-    "job": {"id": "ftjob-abc123", "status": "succeeded"},
-    "artifact": {"id": "gpt-4.1-2025-04-14.ft-0a1b2c", "digest": None},
-    "deployments": ["dep_4f1c2a"],
-    "metrics": {"train_loss": 0.71, "valid_loss": 0.84},
-    "legal": ["retire"],
-    "stream_version": 11,
-}

@@ -22,6 +22,7 @@ from tests.stage import Stage
 schemathesis: Any = import_module("schemathesis")
 checks: Any = import_module("schemathesis.checks")
 openapi_checks: Any = import_module("schemathesis.specs.openapi.checks")
+validator: Any = import_module("jsonschema").Draft202012Validator
 
 ROLES = ("viewer", "user", "developer", "approver", "admin")
 CHECKS = [
@@ -113,3 +114,21 @@ def test_the_document_has_every_route_of_the_contract(held: Held) -> None:
         *(("GET", path) for path in ("/healthz", "/readyz", "/metrics")),
     }
     assert want <= have
+
+
+def test_every_body_and_every_answer_has_an_example_that_is_as_documented(held: Held) -> None:
+    document = requests.get(f"{held.live.url}/openapi.json", timeout=10).json()
+    lacking: list[str] = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            answers = {code: found for code, found in operation["responses"].items() if code.startswith("2")}
+            for name, holder in {"body": operation.get("requestBody", {}), **answers}.items():
+                content = holder.get("content", {}).get("application/json")
+                if content is None:
+                    continue
+                if content.get("example") is None:
+                    lacking.append(f"{method} {path}: {name}")
+                    continue
+                schema = {**content["schema"], "components": document["components"]}
+                validator(schema).validate(content["example"])
+    assert lacking == []
