@@ -40,6 +40,7 @@ from registry.transport.routes import Route
 from registry.transport.services import Services
 from registry.transport.telemetry import telemetry
 from registry.transport.threads import Threads
+from registry.transport.wire import BoundedHttp
 
 logger = logging.getLogger("tenure.server")
 
@@ -156,6 +157,8 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
 def _config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=BoundedHttp,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
