@@ -38,6 +38,12 @@ class Backoff:
         """Not a failure: the next look at something that takes its time."""
         self._next_look[subject, action] = not_before
 
+    def went_back(self, by: timedelta) -> None:
+        """The clock did: what was to wait for a minute does not wait for an hour."""
+        for times in (self._not_before, self._next_look):
+            for key, time in list(times.items()):
+                times[key] = time - by
+
     def succeeded(self, subject: str, action: str) -> None:
         self._failures.pop((subject, action), None)
         self._not_before.pop((subject, action), None)

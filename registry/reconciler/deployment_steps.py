@@ -59,7 +59,7 @@ class DeploymentSteps:
         self._looks = looks
         self._misses = misses
         self._uses = uses
-        self._since = clock()
+        self._since = _now(log, clock)
         self._called: dict[str, datetime] = {}
         """When this process first sent each create."""
         self.performers: dict[Action, Callable[[Step], Done]] = {
@@ -113,14 +113,17 @@ class DeploymentSteps:
         one that died before it could record the answer.
         """
         assert deployment.requested_at is not None
-        if deployment.requested_at < self._since:
+        if deployment.requested_at <= self._since:
             return deployment.requested_at
         return self._called.setdefault(deployment.id, self._clock())
 
     def find(self, step: Step) -> Done:
         deployment = _deployment(step)
         report = self._provider(deployment).deployments.get(deployment.name)
-        return self.create(step) if report is None else self._accept(deployment, report)
+        if report is not None:
+            return self._accept(deployment, report)
+        self._commands.limits.check_space()
+        return self.create(step)
 
     def _accept(self, deployment: DeploymentState, report: DeploymentReport) -> Done:
         assert deployment.requested_at is not None
@@ -291,7 +294,7 @@ class DeploymentSteps:
 
     def _may_have_been_made(self, deployment: DeploymentState) -> bool:
         assert deployment.requested_at is not None
-        return deployment.id in self._called or deployment.requested_at < self._since
+        return deployment.id in self._called or deployment.requested_at <= self._since
 
     def verify_deleted(self, step: Step) -> Done:
         """Deleted is what repeated reads do not show; one that comes back is deleted again."""
@@ -367,6 +370,13 @@ class DeploymentSteps:
         if connection is None:
             raise RejectedError(f"connection {deployment.connection!r} is not declared", operation="connect")
         return self._providers.of(connection)
+
+
+def _now(log: EventLog, clock: Clock) -> datetime:
+    """By the log, which never goes back: by a clock that was set back, old intents would be this process's own."""
+    head = log.head()
+    last = next(iter(log.read(after=head - 1, until=head)), None)
+    return clock() if last is None else max(clock(), last.recorded_at)
 
 
 def _version(step: Step) -> VersionState:

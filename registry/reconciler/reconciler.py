@@ -44,6 +44,8 @@ ROUNDS_MAX = 50
 """Plans in one pass; each does something that the next one builds on (submit, start, finish, deploy, switch …)."""
 SOON = timedelta(milliseconds=100)
 IDLE = timedelta(hours=1)
+CLOCK_BACK = timedelta(minutes=1)
+"""A clock that goes back by more was set; by less, two threads have asked it."""
 DAILY = timedelta(days=1)
 WATCH_PACE = 5
 """A deployment that serves is looked at this much more rarely than one that is coming up."""
@@ -85,6 +87,7 @@ class Reconciler:
         self._lanes = Lanes()
         self._settings = SchedulerSettings.of({})
         uses = Uses(log, clock)
+        self._now = clock()
         self._planning = Planning(log, providers, uses)
         misses = Misses(log, door, clock)
         jobs = JobSteps(log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks)
@@ -132,7 +135,7 @@ class Reconciler:
             if step.action == Action.SWEEP:
                 told += self._preview(step)
             elif step.action != Action.READ_RETIREMENTS:
-                told.append(_view(step, "planned" if self._due(step, now, paced=False) else "waiting"))
+                told.append(self._foretold(step, now))
         return told
 
     def ask_before_deleting(self, in_flight: Callable[[str], int]) -> None:
@@ -143,10 +146,22 @@ class Reconciler:
         """Of these, what a policy does about one model by itself."""
         now = self._clock()
         return [
-            _view(step, "planned" if self._due(step, now, paced=False) else "waiting")
+            self._foretold(step, now)
             for step in self._planning.steps()
             if step.actor.startswith("policy:") and about(step) == model
         ]
+
+    def _foretold(self, step: Step, now: datetime) -> StepView:
+        """Planned, or waiting and for what."""
+        until, why = max(self._waits(step, now, paced=False), default=(now, ""))
+        if until > now:
+            return _view(step, "waiting", f"{why}: not before {until:%H:%M:%S} UTC" if why else None)
+        if step.action in NEW_WORK:
+            try:
+                self._commands.limits.check_space()
+            except TenureError as lack:
+                return _view(step, "waiting", lack.message)
+        return _view(step, "planned")
 
     def _preview(self, step: Step) -> list[StepView]:
         try:
@@ -168,6 +183,7 @@ class Reconciler:
         def lane(connection: str) -> list[StepView]:
             return self._lane(connection, looked, paced=paced, sweep=sweep)
 
+        self._follow_clock()
         for _ in range(ROUNDS_MAX):
             now = self._clock()
             due: dict[str, None] = {}
@@ -179,6 +195,11 @@ class Reconciler:
             if not any(one.outcome == "done" for one in outcomes):
                 break
         return told
+
+    def _follow_clock(self) -> None:
+        before, self._now = self._now, self._clock()
+        if before - self._now > CLOCK_BACK:
+            self._backoff.went_back(before - self._now)
 
     def _lane(self, connection: str, looked: set[tuple[str, Action]], *, paced: bool, sweep: bool) -> list[StepView]:
         told: list[StepView] = []
@@ -229,7 +250,7 @@ class Reconciler:
         """
         now = self._clock()
         times = [
-            max(self._waits(step, now, paced=True), default=now)
+            max((time for time, _ in self._waits(step, now, paced=True)), default=now)
             for step in self._steps(sweep=sweep)
             if not self._lanes.busy(step.connection)
         ]
@@ -239,7 +260,7 @@ class Reconciler:
         """How long the look at a provider that should have been the longest ago has not been; also where one hangs."""
         now = self._clock()
         looks = (step for step in self._steps() if step.action in LOOKS)
-        lags = (now - max(self._waits(step, now, paced=True), default=now) for step in looks)
+        lags = (now - max((time for time, _ in self._waits(step, now, paced=True)), default=now) for step in looks)
         return max(lags, default=timedelta(0))
 
     def in_motion(self) -> bool:
@@ -250,21 +271,21 @@ class Reconciler:
         return (step.subject, step.action) not in looked and self._due(step, now, paced=paced)
 
     def _due(self, step: Step, now: datetime, *, paced: bool) -> bool:
-        return all(now >= time for time in self._waits(step, now, paced=paced))
+        return all(now >= time for time, _ in self._waits(step, now, paced=paced))
 
-    def _waits(self, step: Step, now: datetime, *, paced: bool) -> Iterator[datetime]:
-        """Everything that it has to wait for, asked only as far as the answer is taken."""
+    def _waits(self, step: Step, now: datetime, *, paced: bool) -> Iterator[tuple[datetime, str]]:
+        """Everything that it has to wait for, and why, asked only as far as the answer is taken."""
         if step.due_at is not None:
-            yield step.due_at
+            yield step.due_at, ""
         if held := self._backoff.wait_until(*_key(step), looks=paced):
-            yield held
+            yield held, "it failed and is tried again"
         look = self._look_of(step)
         if look is not None and (held := self._backoff.wait_until(step.connection, look, looks=paced)):
-            yield held
+            yield held, "the last look failed and is made again"
         if held := self._connections.wait_until(step.connection, step.action):
-            yield held
+            yield held, f"{step.connection} does not answer and is tried again"
         if held := self.allowance.wait_until(step.connection, step.action, now):
-            yield held
+            yield held, f"{step.connection} has had its calls for now"
 
     def _pace(self, step: Step) -> timedelta:
         """How long until the next look: the provider's own pace where it has one, else the scheduler's."""

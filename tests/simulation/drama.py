@@ -18,9 +18,11 @@ from registry.domain.ids import VersionRef
 from registry.domain.plan import Step
 from registry.domain.versions import Who
 from registry.reconciler.lanes import Lanes
+from tests.clock import FakeClock, SequentialIds
 from tests.cloud import Crash, Deployed
+from tests.simulation.disk import Disk
 from tests.simulation.rules import Broken, Rules, at_rest, billed_is_shown
-from tests.simulation.sky import MortalLog, Results, Sky, StormyCloud, StormyProviders
+from tests.simulation.sky import MortalLog, Results, Sky, StormyCloud, StormyProviders, WrongClock
 from tests.stage import DOCUMENT, Stage
 
 MODELS = ("bot", "desk")
@@ -43,6 +45,9 @@ CHANGES: Sequence[dict[str, object]] = (
 STEPS = 60
 QUIET_PASSES_MAX = 400
 PASS_S = 20.0
+CLOCKS_WRONG = 0.15
+"""How many lives there are in which the registry's clock jumps, at so many of their steps:"""
+JUMPS = 0.05
 
 
 class OneLaneAfterAnother(Lanes):
@@ -62,7 +67,9 @@ class Outcome:
 
 
 class Drama:
-    def __init__(self, seed: int, home: Path, *, forgets: bool = False, steps: int = STEPS) -> None:
+    def __init__(
+        self, seed: int, home: Path, *, forgets: bool = False, steps: int = STEPS, on_disk: bool = False
+    ) -> None:
         self.seed = seed
         self.story: list[str] = []
         self.random = Random(seed)
@@ -73,20 +80,30 @@ class Drama:
         self.taken: set[str] = set()
         """Names of deployments that others made and a command took over."""
         home.mkdir(parents=True, exist_ok=True)
-        self.stage = Stage(home, document={})
-        self.sky = Sky(Random(seed + 2), self.stage.clock, self.tell)
+        self.clock = FakeClock()
+        """The truth; the registry may believe something else."""
+        self.believed = WrongClock(self.clock)
+        self._disk = Disk(home / "disk", clock=self.believed, ids=SequentialIds()) if on_disk else None
+        log = cast("EventLog", self._disk.log) if self._disk is not None else None
+        self.stage = Stage(home, document={}, clock=self.believed, log=log)
+        self.sky = Sky(Random(seed + 2), self.clock, self.tell)
         self.sky.intended, self.sky.deleted = self._intended, self._deleting
         self.clouds = StormyProviders(self.sky)
         self.mortal = MortalLog(self.stage.log, self.sky, forgets=forgets)
         self.log = self.stage.log = cast("EventLog", self.mortal)
         self.stage.providers = self.clouds
-        self.begun = self.stage.clock.time
+        self.begun = self.clock.time
         self._start()
         self._declare()
 
     def tell(self, line: str) -> None:
-        at = self.stage.clock.time - self.begun if hasattr(self, "begun") else None
+        at = self.clock.time - self.begun if hasattr(self, "begun") else None
         self.story.append(f"{at}  {line}" if at is not None else line)
+
+    def _restart(self) -> None:
+        if self._disk is not None:
+            self.mortal._log = self._disk.kill()
+        self._start()
 
     def _start(self) -> None:
         self.stage.restart()
@@ -124,17 +141,28 @@ class Drama:
 
     def play(self) -> Outcome:
         """Raises Broken, with the story so far in `story`."""
+        try:
+            return self._play()
+        finally:
+            if self._disk is not None:
+                self._disk.close()
+
+    def _play(self) -> Outcome:
         for name in CONNECTIONS:
             self.stage.cloud(name)
         for cloud in self.clouds.all():
             cloud.results = _Endless(self.results)  # pyright: ignore[reportAttributeAccessIssue] -- as a deque
         self.sky.rate = self.random.choice([0.0, 0.05, 0.15, 0.3])
         self.mortal.rate = self.random.choice([0.0, 0.02, 0.05])
+        jumps = self.random.random() < CLOCKS_WRONG
         self.tell(f"faults at {self.sky.rate:.0%} of calls, kills at {self.mortal.rate:.0%} of commits")
         for _ in range(self.steps):
+            if jumps and self.random.random() < JUMPS:
+                self.believed.jump(self.random)
+                self.tell(f"  the registry's clock is off by {self.believed.off.total_seconds():+.0f} s")
             self._step()
         self._quiet()
-        hours = (self.stage.clock.time - self.begun).total_seconds() / 3600
+        hours = (self.clock.time - self.begun).total_seconds() / 3600
         return Outcome(seed=self.seed, hours=hours, kills=self.sky.kills, events=self.rules.position)
 
     def _step(self) -> None:
@@ -147,9 +175,9 @@ class Drama:
                 self.tell(f"  nature {happened}")
         elif lot < 0.53:
             self.tell("  the registry is killed and started again")
-            self._start()
+            self._restart()
         seconds = self.random.choice([1.0, 5.0, 20.0, 20.0, 60.0, 300.0, 1800.0])
-        self.stage.clock.advance(seconds=seconds)
+        self.clock.advance(seconds=seconds)
         self._pass(paced=self.random.random() < 0.5, sweep=self.random.random() < 0.4)
         self._check()
 
@@ -163,7 +191,7 @@ class Drama:
             yield
         except Crash:
             self.tell("  killed; started again")
-            self._start()
+            self._restart()
 
     def _somebody(self) -> None:
         model = self.random.choice(MODELS)
@@ -259,7 +287,7 @@ class Drama:
             return command()
         except Crash:
             self.tell("  killed; started again")
-            self._start()
+            self._restart()
         except ConflictError as error:
             raise Broken(f"{what}: {error}") from error
         except TenureError as error:
@@ -323,17 +351,18 @@ class Drama:
             self._check()
             if number > 5 and not self.stage.registry.reconciler.in_motion():
                 break
-            self.stage.clock.advance(seconds=PASS_S)
+            self.clock.advance(seconds=PASS_S)
         else:
             plan = [f"{one.action} {one.subject}" for one in self.stage.registry.reconciler.plan()]
             raise Broken(f"after {QUIET_PASSES_MAX} quiet passes this is still under way: {plan}")
         for _ in range(5):
-            self.stage.clock.advance(minutes=11)
+            self.clock.advance(minutes=11)
             for _ in range(5):
                 self._pass(sweep=True)
-                self.stage.clock.advance(seconds=PASS_S)
+                self.clock.advance(seconds=PASS_S)
         self._check()
-        billed_is_shown(self.log, self.clouds.all(), self.stage.clock.time)
+        wrong_s = 2 * self.believed.off_max.total_seconds()
+        billed_is_shown(self.log, self.clouds.all(), self.clock.time, wrong_s=wrong_s)
         at_rest(self.log, self.clouds.all(), MODELS)
         self.stage.registry.tools.verify()
 

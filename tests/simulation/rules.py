@@ -101,8 +101,11 @@ def bills_of(cloud: StormyCloud, one: DeploymentState) -> list[Bill]:
     return [bill for bill in cloud.bills if (one.provider_id or bill.id) == bill.id and bill.name == one.name]
 
 
-def billed_is_shown(log: EventLog, clouds: Iterable[StormyCloud], now: datetime) -> None:
-    """Every second that a provider bills for what has an intent lies in an interval of the ledger."""
+def billed_is_shown(log: EventLog, clouds: Iterable[StormyCloud], now: datetime, *, wrong_s: float = 0.0) -> None:
+    """Every second that a provider bills for what has an intent lies in an interval of the ledger.
+
+    `wrong_s`: by how much the ends of an interval are wrong, together, because the registry's clock was.
+    """
     for cloud in clouds:
         known = log.deployments(DeploymentQuery(connection=cloud.name))
         names = {one.name for one in known}
@@ -113,10 +116,12 @@ def billed_is_shown(log: EventLog, clouds: Iterable[StormyCloud], now: datetime)
             owners = [one for one in known if one.name == bill.name and (one.provider_id or bill.id) == bill.id]
             if not owners:
                 raise Broken(f"{cloud.name} bills {bill.id}, a second {bill.name}, and the log does not know it")
+            if all(ledger.billed_since(one) is None for one in owners):
+                raise Broken(f"{cloud.name} bills {bill.name}, and the ledger says that it never was")
             spans = [span for one in owners for span in ledger.intervals(one, from_=bill.from_, to=end)]
             shown = sum((span.to - span.from_).total_seconds() for span in spans)
             missing = (end - bill.from_).total_seconds() - shown
-            if missing > 1e-3:
+            if missing > wrong_s + 1e-3:
                 raise Broken(f"{cloud.name} bills {bill.name} for {missing:.3f} s that the ledger does not show")
 
 

@@ -34,6 +34,7 @@ LAGGING = 0.25
 STALE_MAX = timedelta(seconds=20)
 """A list may be this old, and a read of one thing half of it: less than the reads that make an absence take."""
 
+HOUR = timedelta(hours=1)
 BEFORE = (
     *("throttled for 5 s", "throttled for 90 s", "throttled until a date", "throttled", "unavailable"),
     *("server error before", "timed out before", "unauthorized", "killed before"),
@@ -41,6 +42,23 @@ BEFORE = (
 AFTER = ("server error after", "timed out after", "reset in mid-body", "killed after")
 SLOW_S = (10.0, 90.0)
 """How long an answer may be under way, on its way there and back again."""
+
+
+class WrongClock(FakeClock):
+    """The registry's own, which jumps by an hour now and then; accounts and their bills go by the truth."""
+
+    def __init__(self, truth: FakeClock) -> None:
+        super().__init__()
+        self._truth = truth
+        self.off = timedelta()
+        self.off_max = timedelta()
+
+    def __call__(self) -> datetime:
+        return self._truth() + self.off
+
+    def jump(self, random: Random) -> None:
+        self.off = random.choice([-HOUR, timedelta(), HOUR])
+        self.off_max = max(self.off_max, abs(self.off))
 
 
 @dataclass(slots=True)
@@ -128,6 +146,9 @@ class StormyCloud(Cloud):
         self.twice = fault == "made twice"
         if fault == "slow":
             self.clock.advance(seconds=self.sky.random.choice(SLOW_S))
+        if operation == "list":
+            for one in self.deployments.values():
+                self.advance_deployment(one)
         result = effect()
         if fault == "slow":
             self.clock.advance(seconds=self.sky.random.choice(SLOW_S))
