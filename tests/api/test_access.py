@@ -147,6 +147,22 @@ def test_refusals_are_logged_with_who_and_why_and_no_secret(
     assert "wrong" not in text
 
 
+def test_refusals_to_chat_and_to_sign_in_are_logged_too(
+    guarded: Services, mint: Mint, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(guarded, shells=["registry.api", "registry.gateway"])
+    with TestClient(app, follow_redirects=False) as client, caplog.at_level(logging.WARNING, "tenure.http"):
+        body = {"model": "a" * 10_000, "messages": []}
+        headers = bearer(mint("viewer", actor="user:eve"))
+        assert client.post("/v1/chat/completions", json=body, headers=headers).status_code == 403
+        assert client.post("/session", data={"token": "tenure_0_wrong"}).status_code == 303
+    told = [record.__dict__["fields"] for record in caplog.records if record.message == "refused"]
+    assert [(one["actor"], one["path"]) for one in told] == [("user:eve", "/v1"), ("anonymous", "/session")]
+    assert "may not chat" in told[0]["why"]
+    assert len(told[0]["why"]) < 300
+    assert "not known here" in told[1]["why"]
+
+
 # Browsers
 
 
