@@ -71,6 +71,7 @@ class JobSteps:
             return found
         if found:
             return self._adopt(version, found)
+        self._commands.limits.check_space()
         if version.job_name not in self._looks.unheard:
             again = ev.TrainingResubmitted(attempt=version.attempt)
             self._append(

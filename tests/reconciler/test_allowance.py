@@ -7,6 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.errors import UnavailableError
 from registry.domain.plan import Action
 from registry.reconciler.allowance import CREATE, DELETE, KINDS, RATES, READ, Allowance, Rate
 from tests.clock import EPOCH
@@ -44,6 +45,26 @@ def test_in_no_stretch_of_time_are_more_calls_allowed_than_the_burst_and_the_rat
             allowance.used("cloud", Action.CREATE, now)
             calls += 1
     assert calls <= 2 + (now - EPOCH).total_seconds() + 1e-3
+
+
+def test_a_plan_says_what_a_step_waits_for(stage: Stage) -> None:
+    stage.active()
+    later = f"{stage.clock() + timedelta(seconds=90):%H:%M:%S}"
+
+    def foretold() -> tuple[str, str | None]:
+        (step,) = stage.registry.reconciler.plan()
+        return step.outcome, step.detail
+
+    assert foretold() == ("planned", None)
+    stage.cloud().fail("get", UnavailableError("busy", operation="get", retry_after_s=90))
+    stage.run()
+    assert foretold() == ("waiting", f"the last look failed and is made again: not before {later} UTC")
+    stage.clock.advance(seconds=90)
+    assert foretold() == ("planned", None)
+    stage.registry.reconciler.allowance = used_up = Allowance({**SMALL, READ: Rate(burst=1, per_s=0.01)})
+    used_up.used("cloud", Action.WATCH, stage.clock())
+    outcome, why = foretold()
+    assert (outcome, str(why).partition(":")[0]) == ("waiting", "cloud has had its calls for now")
 
 
 def test_every_action_that_calls_a_provider_has_a_kind() -> None:

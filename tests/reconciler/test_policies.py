@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from providers.errors import OutcomeUnknownError
 from registry.application.ports import DeploymentQuery, Usage
 from registry.domain.errors import RefusedError, UnavailableError
 from registry.domain.ids import VersionRef
@@ -233,6 +234,36 @@ def test_an_approval_activates_nothing_that_is_worse(stage: Stage) -> None:
 # Room
 
 
+BELOW = "100 MiB are free at {}: nothing that is billed is begun below 256 MiB, because it could soon not be recorded"
+
+
+@pytest.mark.parametrize("operation", ["submit", "create"])
+def test_below_the_floor_a_create_that_nobody_heard_of_is_looked_for_and_not_made_again(
+    stage: Stage, operation: str
+) -> None:
+    free = [ROOMY]
+    stage.free_bytes = lambda: free[0]
+    stage.restart()
+    ref = stage.trained() if operation == "create" else None
+    stage.cloud().fail(operation, provider_error(OutcomeUnknownError), times=99)
+    if ref is not None:
+        stage.activate(ref)
+    else:
+        stage.fine_tune()
+    stage.run()
+    free[0] = 100 * 2**20
+    stage.cloud().faults.clear()
+    made = stage.cloud().calls.count(operation)
+    for _ in range(6):
+        stage.run()
+        stage.clock.advance(seconds=60)
+    assert stage.cloud().calls.count(operation) == made
+    free[0] = ROOMY
+    stage.clock.advance(minutes=6)
+    stage.settle()
+    assert stage.cloud().calls.count(operation) == made + 1
+
+
 def test_below_the_floor_nothing_billed_is_begun_and_everything_else_goes_on(stage: Stage) -> None:
     free = [ROOMY]
     stage.free_bytes = lambda: free[0]
@@ -249,6 +280,8 @@ def test_below_the_floor_nothing_billed_is_begun_and_everything_else_goes_on(sta
         stage.activate(second)
     stage.run()
     assert stage.state(third) == "queued", "an intent of before waits"
+    (begun,) = [one for one in stage.registry.reconciler.plan() if one.action == "submit job"]
+    assert (begun.outcome, begun.detail) == ("waiting", BELOW.format(stage.home))
     assert stage.active_ref() == str(first)
     stage.registry.commands.retire(first, ANA)
     stage.clock.advance(minutes=11)
