@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -20,10 +21,12 @@ from registry.gateway.limits import Limits
 from registry.gateway.refusal import BrokenOffError, Headers, RefusalError, UnreadError, UpstreamError
 from registry.gateway.relay import Answer, Relay
 from registry.gateway.traces import traced
+from registry.transport.logs import note
 
 ATTEMPTS_MAX = 3
 CLIENT_GONE = 499
 """As nginx counts those who did not wait for their answer."""
+NAME_SHOWN_MAX = 100
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 _HANDED_ON = {b"accept", b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta"}
@@ -164,6 +167,7 @@ class GatewayApp:
         except UnreadError:
             caller.stop()
         finally:
+            answer.close()
             backend.admission.leave()
             self._counts.count(
                 backend.replica,
@@ -228,7 +232,8 @@ def _check(principal: Principal, name: str) -> None:
     """Before anything is said about whether there is such a model."""
     model = name.rpartition("@")[0] or name
     if not principal.may("chat", model):
-        denied = refusal(principal, "chat", model)
+        denied = refusal(principal, "chat", model[:NAME_SHOWN_MAX])
+        note(logging.WARNING, "refused", actor=principal.actor, path="/v1", why=denied.message)
         raise RefusalError(403, "permission_denied", f"{denied.message}: {denied.hint}", param="model", again=False)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -45,9 +47,10 @@ _RENAMED = {"x-request-id": b"tenure-upstream-request-id", "apim-request-id": b"
 
 @dataclass(slots=True)
 class Answer:
-    """What has gone out so far. `finish` is called right before the last bytes do.
+    """What has gone out so far. `finish` is called right before the last bytes do. Followed by `close`.
 
-    Each method waits until the caller has taken what went before. Raises UnreadError after `unread_s_max`.
+    Each method waits until the caller has taken what went before. Raises UnreadError after `unread_s_max`, twice that
+    at most: one timer looks now and then, since one for each piece would be a tenth of a stream's processor time.
     """
 
     send: Send
@@ -57,6 +60,10 @@ class Answer:
     status: int = 0
     tail: Tail = field(default_factory=Tail)
     tokens: Tokens | None = None
+    _since: float = math.inf
+    _task: asyncio.Task[object] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _given_up: bool = False
 
     async def start(self, status: int, headers: HeaderList) -> None:
         self.status = status
@@ -64,18 +71,39 @@ class Answer:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def pass_on(self, chunk: bytes) -> None:
+        if self._timer is None:
+            self._task = asyncio.current_task()
+            self._look_later()
         await self._taken({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, chunk: bytes = b"") -> None:
         self.finish()
         await self._taken({"type": "http.response.body", "body": chunk, "more_body": False})
 
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def _taken(self, message: Message) -> None:
+        self._since = time.monotonic()
         try:
-            async with asyncio.timeout(self.unread_s_max):
-                await self.send(message)
-        except TimeoutError as error:
-            raise UnreadError from error
+            await self.send(message)
+        except asyncio.CancelledError:
+            if not self._given_up or self._task is None:
+                raise
+            self._task.uncancel()
+            raise UnreadError from None
+        self._since = math.inf
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.unread_s_max, self._look)
+
+    def _look(self) -> None:
+        if time.monotonic() - self._since < self.unread_s_max:
+            self._look_later()
+        elif self._task is not None:
+            self._given_up = True
+            self._task.cancel()
 
 
 class Relay(Protocol):
@@ -100,8 +128,7 @@ class HttpRelay:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             read_bufsize=READ_BYTES,
-            skip_auto_headers=("user-agent", "accept"),
-            headers={"user-agent": "tenure-gateway"},
+            headers={"user-agent": "tenure-gateway", "accept": "*/*"},
         )
 
     async def close(self) -> None:
