@@ -70,6 +70,7 @@ def archived(folder: Path) -> Iterator[bytes]:
         entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
         entry.mode = 0o700 if path.is_dir() else 0o600
         entry.type = tarfile.DIRTYPE if path.is_dir() else tarfile.REGTYPE
+        entry.mtime = int(path.stat().st_mtime)
         entry.size = 0 if path.is_dir() else path.stat().st_size
         yield entry.tobuf()
         if entry.size:

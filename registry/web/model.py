@@ -9,12 +9,13 @@ from starlette.responses import Response
 from registry.application.ports import VersionQuery
 from registry.application.views import EventView, MetricView, ModelView, VersionView
 from registry.domain.errors import TenureError
-from registry.domain.events import Event
+from registry.domain.events import Event, Price
 from registry.domain.ids import VersionRef
 from registry.web import serving
 from registry.web.charts import LossChart, loss_chart
 from registry.web.page import Page
 from registry.web.timeline import grouped
+from registry.web.version import hourly
 from registry.web.words import policy_sentences
 
 VERSIONS_PER_PAGE = 25
@@ -58,18 +59,29 @@ class Head(TypedDict):
     model: ModelView
     active: VersionView | None
     rollback: VersionView | None
+    rollback_price: Price | None
+    """Of an hour of the deployment that it would take; None where none has to be made."""
     rates: list[serving.Rate]
 
 
 def _head(page: Page, name: str) -> Head:
     reading = page.registry.reading
     view = reading.model(name, page.as_of)
+    back = None if page.past else rollback(page, name)
     return Head(
         model=view,
         active=reading.version(VersionRef.parse(view.active), page.as_of) if view.active else None,
-        rollback=None if page.past else rollback(page, name),
+        rollback=back,
+        rollback_price=_price(page, back),
         rates=serving.rates(serving.billed(page, name)),
     )
+
+
+def _price(page: Page, back: VersionView | None) -> Price | None:
+    if back is None:
+        return None
+    mine = serving.of_version(page, VersionRef(back.model, back.version))
+    return None if any(one.state == "serving" for one in mine) else hourly(page, back)
 
 
 def history(page: Page) -> Response:

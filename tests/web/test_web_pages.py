@@ -20,6 +20,7 @@ PAGES = {
     "model": "/models/support-bot",
     "history": "/models/support-bot/history",
     "timeline": "/models/support-bot/2",
+    "failed": "/models/support-bot/4",
     "training": "/models/support-bot/3/training",
     "deployment": "/models/support-bot/3/deployment",
     "cost": "/models/support-bot/2/cost",

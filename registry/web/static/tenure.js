@@ -154,6 +154,12 @@
       event.preventDefault();
       estimate(form);
     });
+    form.addEventListener("change", (event) => { if (event.target.type !== "file") priced(form); });
+  }
+
+  // The price stands there as soon as everything that it depends on does.
+  function priced(form) {
+    if (form.elements.train.value && form.checkValidity()) estimate(form);
   }
 
   function send(form, part, file) {
@@ -181,6 +187,7 @@
       name.value = answer.name;
       part.querySelector("input[type=file]").required = false;
       tell(found, file.name, [`${answer.rows.toLocaleString("en")} rows, every check passed`], "", answer.warnings);
+      priced(form);
     };
     request.send(file);
   }
