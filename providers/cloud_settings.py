@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Collection, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from providers.errors import RejectedError, UnauthorizedError
@@ -20,6 +21,9 @@ REHEARSAL_TOKEN = (
 )
 """What stands for a credential where `rehearsal = true`: the emulators take it, and no account does."""
 REHEARSAL_POLL_S = 1.0
+PRIVATE_KEY = "private_addresses"
+METADATA = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200"), ip_address("168.63.129.16")})
+"""Where clouds answer their own machines with credentials, beside the link-local 169.254.169.254."""
 SECRET_KEYS = frozenset(
     {"api_key", "token", "secret", "password", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
 )
@@ -34,9 +38,11 @@ class SettingsReader:
         self._faults: list[str] = []
         secrets = sorted(set(self._given) & SECRET_KEYS)
         self._faults += [f"{key} is a secret written as a value; name a variable with {key}_env" for key in secrets]
-        unknown = sorted(set(self._given) - set(keys) - SECRET_KEYS)
+        known = {*keys, PRIVATE_KEY}
+        unknown = sorted(set(self._given) - known - SECRET_KEYS)
         if unknown:
-            self._faults.append(f"unknown: {', '.join(unknown)} (known: {', '.join(sorted(keys))})")
+            self._faults.append(f"unknown: {', '.join(unknown)} (known: {', '.join(sorted(known))})")
+        self._private = self.flag(PRIVATE_KEY, default=False)
 
     def text(self, key: str) -> str | None:
         value = self._given.get(key)
@@ -71,16 +77,35 @@ class SettingsReader:
         return value
 
     def url(self, key: str) -> str | None:
-        """Without a slash at its end. Plain http is for loopback only."""
+        """Without a slash at its end. Plain http is for loopback only, and a private address for who says so.
+
+        An address that is written as a number is checked; what a name leads to is the network's business, where private
+        endpoints of the clouds have public names.
+        """
         value = self.text(key)
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname or ""
+        except ValueError:
+            parts, host = urlsplit(""), ""
+        address = _address(host)
+        if parts.username is not None or parts.password is not None:
+            self._faults.append(f"{key} has a credential in it; name a variable that holds it")
+        elif parts.scheme not in {"http", "https"} or not host:
             self._faults.append(f"{key} is {value!r}, not an address that begins with https://")
-        elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+        elif parts.scheme == "http" and host != "localhost" and not (address and address.is_loopback):
             self._faults.append(f"{key} is {value!r}: plain http is accepted for loopback only")
+        elif address is not None and not address.is_loopback:
+            self._check_private(key, value, address)
         return value.rstrip("/")
+
+    def _check_private(self, key: str, value: str, address: IPv4Address | IPv6Address) -> None:
+        if address.is_link_local or address.is_unspecified or address.is_multicast or address in METADATA:
+            self._faults.append(f"{key} is {value!r}: no provider answers there, but the machine's own metadata may")
+        elif not address.is_global and not self._private:
+            self._faults.append(f"{key} is {value!r}, a private address: say {PRIVATE_KEY} = true if that is meant")
 
     def rehearsal(self, urls: Mapping[str, str | None]) -> bool:
         """Whether this is a connection to `tenure rehearse`; then all its addresses, by key, are on loopback."""
@@ -109,8 +134,13 @@ def secret(variable: str, *, operation: str) -> str:
     return hide(value)
 
 
-def _is_loopback(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is written as, also in the ways that only `inet_aton` reads (127.1, 0x7f000001)."""
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        found = ip_address(host)
     except ValueError:
-        return False
+        try:
+            found = IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
