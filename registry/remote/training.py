@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.application.views import VersionView
-from registry.domain.errors import RefusedError, TenureError, UnavailableError
+from registry.domain.errors import RefusedError, TenureError
 from registry.embedded import NewVersion
 from registry.embedded.training import check_trained
 from registry.remote.http import Http
@@ -23,8 +23,8 @@ HEARTBEAT_S = 60.0
 def own_training(http: Http, begun: VersionView, path: str, reason: str | None) -> Generator[NewVersion]:
     """The block's folder is here, and goes when the server has what is in it.
 
-    Raises what `Tenure.new_version` raises, and UnavailableError, saying where the model was kept, when it could not be
-    sent.
+    Raises what `Tenure.new_version` raises, and UnavailableError when it could not be sent: the error says where the
+    model was kept, to be mended or imported.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"tenure-{begun.model}-{begun.version}-"))
     with _heard(http, path):
@@ -38,9 +38,12 @@ def own_training(http: Http, begun: VersionView, path: str, reason: str | None) 
         try:
             _send(http, path, folder)
             _finish(http, path, reason)
-        except UnavailableError as error:
-            hint = f"the model is kept in {folder}"
-            raise UnavailableError(error.message, retry_after_s=error.retry_after_s, hint=hint) from error
+        except TenureError as error:
+            if any(folder.iterdir()):
+                error.hint = "; ".join(filter(None, (error.hint, f"the model is kept in {folder}")))
+            else:
+                folder.rmdir()
+            raise
     shutil.rmtree(folder, ignore_errors=True)
 
 
