@@ -21,7 +21,7 @@ HIDDEN = "hidden-bot"
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     """Both models were declared by one command, so that their events have one correlation id."""
-    document = {
+    document: dict[str, dict[str, object]] = {
         "connections": {"cloud": {"provider": "azure-openai", "sku": "Standard"}},
         "models": {HIDDEN: {}, "mine": {}},
     }
