@@ -145,7 +145,8 @@ def test_a_deployment_that_was_gone_and_is_back_is_known_again_for_what_it_is(
     stage.registry.commands.undeploy(deployment, ANA)
     stage.settle()
     assert following.refused("bot@1") == 409
-    stage.cloud().stranger(one.name, one.artifact_id).ours = True
+    stage.cloud().deployments[one.id] = one
+    one.outcome, one.status = "serving", "Succeeded"
     stage.clock.advance(hours=1)
     stage.registry.reconciler.run(sweep=True)
     assert "deployment-reappeared" in stage.types()
