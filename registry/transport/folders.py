@@ -10,6 +10,7 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from registry.domain.errors import BadInputError, RefusedError, UnavailableError
+from registry.transport.room import within_room
 
 FILES_MAX = 1_000
 DEPTH_MAX = 5
@@ -27,7 +28,7 @@ async def receive(chunks: AsyncIterator[bytes], folder: Path, name: str, offset:
     try:
         file = await to_thread.run_sync(_opened, folder, target, offset)
         try:
-            async for chunk in chunks:
+            async for chunk in within_room(chunks, folder):
                 await to_thread.run_sync(file.write, chunk)
             size = file.tell()
         finally:

@@ -50,6 +50,7 @@ _SECURITY = [
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),  # what was seen signed in is not to be had afterwards, nor from a proxy between
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from registry.domain.errors import BadInputError, NotFoundError, UnavailableError
+from registry.transport.room import within_room
 
 KEPT_S = 7 * 24 * 3600.0
 """How long an upload waits to be used, in seconds. A version that is begun has a copy of its own."""
@@ -41,7 +42,7 @@ class Uploads:
             size = 0
             try:
                 with temporary.open("xb") as file:
-                    async for chunk in chunks:
+                    async for chunk in within_room(chunks, self.folder):
                         sha256.update(chunk)
                         size += len(chunk)
                         await to_thread.run_sync(file.write, chunk)

@@ -220,6 +220,7 @@ def test_every_answer_bears_the_headers_that_protect_pages(rest: TestClient, loc
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["cache-control"] == "no-store"
 
 
 # Loopback

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
 
 from registry.composition import open_home
+from registry.domain.errors import UnavailableError
 from registry.server import create_app
-from registry.transport import guard
+from registry.transport import folders, guard
 from registry.transport.services import Services
 from registry.transport.uploads import KEPT_S, Uploads
 from tests.stage import Stage
+
+
+class Usage(NamedTuple):
+    free: int
+
 
 DATASETS = "/api/v1/datasets"
 GOOD = b"prompt,completion\nq1,a1\nq2,a2\n"
@@ -112,3 +121,28 @@ def test_what_cannot_be_kept_is_told(rest: TestClient, stage: Stage) -> None:
     (stage.home / "uploads").write_text("a file, where the folder should be")
     answer = rest.post(f"{DATASETS}?name=t.csv", content=GOOD)
     assert (answer.status_code, "cannot be kept" in answer.json()["detail"]) == (503, True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_nothing_is_taken_that_would_leave_the_log_without_room(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """The disk fills while a file is sent: whoever may send files must not be able to stop the registry."""
+    free = iter([2**40, 100 << 20])
+
+    def usage(folder: Path) -> Usage:
+        return Usage(next(free))
+
+    async def sent() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield GOOD
+
+    monkeypatch.setattr("registry.transport.room.shutil.disk_usage", usage)
+    monkeypatch.setattr("registry.transport.room.LOOK_BYTES", len(GOOD))
+    (stage.home / "model").mkdir()
+    receiving = (
+        Uploads(stage.home).receive(sent(), "t.csv") if whole else folders.receive(sent(), stage.home / "model", "f", 0)
+    )
+    with pytest.raises(UnavailableError, match="100 MiB are free"):
+        asyncio.run(receiving)
+    assert list((stage.home / "uploads").glob("*")) == []
