@@ -9,12 +9,11 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 
 from registry.application.views import IntervalView, MetricView
-from registry.domain.ledger import Charge
+from registry.domain.ledger import MICROSECOND, Charge
 
 WIDTH, HEIGHT = 1000, 300
 """Of the box in which curves are drawn; it is stretched to the page's width."""
@@ -187,14 +186,16 @@ def columns(groups: Sequence[tuple[str, Decimal, Decimal]], currency: str) -> li
     return drawn
 
 
-def days_between(groups: Sequence[tuple[str, Decimal, Decimal]]) -> list[tuple[str, Decimal, Decimal]]:
-    """The same, with the days on which nothing was billed."""
+def days_between(
+    groups: Sequence[tuple[str, Decimal, Decimal]], start: datetime | None = None, end: datetime | None = None
+) -> list[tuple[str, Decimal, Decimal]]:
+    """The same, with the days on which nothing was billed: from the first to the last, or of the whole [start, end)."""
     known = {label: (serving, training) for label, serving, training in groups}
     if not known:
         return []
-    days = sorted(datetime.fromisoformat(label) for label in known)
-    filled = [days[0]]
-    for one, other in pairwise(days):
-        filled.extend(one + timedelta(days=number) for number in range(1, (other - one).days + 1))
+    first, last = date.fromisoformat(min(known)), date.fromisoformat(max(known))
+    if start is not None and end is not None:
+        first, last = min(first, start.date()), max(last, (end - MICROSECOND).date())
     nothing = (Decimal(0), Decimal(0))
-    return [(label, *known.get(label, nothing)) for label in (f"{one:%Y-%m-%d}" for one in filled)]
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return [(f"{one:%Y-%m-%d}", *known.get(f"{one:%Y-%m-%d}", nothing)) for one in days]

@@ -22,7 +22,7 @@ from registry.web.page import Page, asked_time, written
 ROWS_SHOWN = 60
 """Of the billed intervals that are drawn, the dearest first; the downloads hold all."""
 TRAINING_SHOWN = 60
-DAYS_MAX = 62
+DAYS_MAX = 100
 """More days than these are not drawn as columns, which would be too thin to see."""
 SHARES = ("model", "provider", "connection")
 
@@ -188,14 +188,16 @@ def _periods(page: Page) -> list[tuple[str, str, str]]:
 
 
 def _days(found: AuditView, currency: str) -> list[tuple[str, Decimal, Decimal]]:
-    """(day, serving, training), in one currency, with the days on which nothing was billed."""
-    return days_between(
-        [
-            (str(one["day"]), cast("Decimal", one["serving"]), cast("Decimal", one["training"]))
-            for one in found.groups
-            if one["currency"] == currency
-        ]
-    )
+    """(day, serving, training), in one currency, with the days on which nothing was billed: of the whole time where all
+    its days can be drawn.
+    """
+    groups = [
+        (str(one["day"]), cast("Decimal", one["serving"]), cast("Decimal", one["training"]))
+        for one in found.groups
+        if one["currency"] == currency
+    ]
+    whole = (found.to - found.from_).days < DAYS_MAX
+    return days_between(groups, found.from_, found.to) if whole else days_between(groups)
 
 
 def _shares(found: AuditView, key: str, currency: str) -> list[Share]:

@@ -25,6 +25,8 @@ from registry.web.page import Page
 from registry.web.timeline import grouped
 from registry.web.words import MOVE_WORDS, why_not
 
+DANGEROUS = frozenset({"retire", "cancel", "delete"})
+"""Commands that end something; they stand last."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AXIS_MIN = timedelta(minutes=1)
 """Shorter than this no time is drawn."""
@@ -39,6 +41,10 @@ class Offer:
     follows: str
     against: str | None
     price: Price | None = None
+
+    @property
+    def dangerous(self) -> bool:
+        return self.command in DANGEROUS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +124,7 @@ def _offers(
                 against=_asked(page, version, gone or against, "approve"),
             )
         )
-    return offers
+    return sorted(offers, key=lambda one: one.dangerous)
 
 
 def _steering(page: Page, version: VersionView) -> list[Offer]:

@@ -208,6 +208,8 @@ def test_days_without_cost_are_drawn_too() -> None:
     assert (first.serving, first.training, first.training_y) == (75.0, 25.0, 0.0)
     assert first.words == "2026-11-01: 4.00 USD"
     assert charts.days_between([]) == []
+    whole = charts.days_between(two, datetime(2026, 10, 31, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
+    assert (whole[0][0], whole[-1][0], len(whole)) == ("2026-10-31", "2026-11-05", 6)
     assert charts.columns([("2026-11-01", Decimal(0), Decimal(0))], "USD")[0].serving == 0
 
 
