@@ -70,6 +70,7 @@ class AzureDeployments:
                 self._one_change,
                 translated("create-deployment", now=self._now, effect=True, token=request.token),
             ):
+                asked_at = self._now()
                 self._resource.client().deployments.begin_create_or_update(
                     place.resource_group, place.account, request.name, body, polling=False
                 )
@@ -78,7 +79,7 @@ class AzureDeployments:
         # It is accepted, and billed. A read that fails or does not show it yet says nothing against that.
         with contextlib.suppress(ProviderError):
             there = self.get(request.name)
-        return there or self._accepted(request, body)
+        return there or self._accepted(request, body, asked_at)
 
     def list(self) -> Sequence[DeploymentReport]:
         place = self._resource.place()
@@ -110,7 +111,7 @@ class AzureDeployments:
                 place.resource_group, place.account, _name(name_or_id), polling=False
             )
 
-    def _accepted(self, request: DeploymentRequest, body: dict[str, Any]) -> DeploymentReport:
+    def _accepted(self, request: DeploymentRequest, body: dict[str, Any], asked_at: datetime) -> DeploymentReport:
         sku = str(body["sku"]["name"])
         return DeploymentReport(
             id=self._resource.deployment_id(request.name),
@@ -119,7 +120,7 @@ class AzureDeployments:
             outcome="provisioning",
             artifact_id=request.artifact.id,
             ours=True,
-            created_at=self._now(),
+            created_at=asked_at,
             sku=sku,
             hourly_units=Decimal(body["sku"]["capacity"]) if sku in HOURLY_SKUS else None,
         )

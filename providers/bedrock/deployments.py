@@ -51,6 +51,7 @@ class BedrockDeployments:
             "clientRequestToken": aws_token(request.token),
             "tags": tags_of({**request.tags, "tenure_model": f"{request.model}-{request.version}"}, self._registry),
         }
+        asked_at = self._now()
         try:
             with translated("create-deployment", now=self._now, effect=True, token=request.token):
                 arn = self._created(request, arguments)
@@ -67,7 +68,7 @@ class BedrockDeployments:
             outcome="provisioning",
             artifact_id=request.artifact.id,
             ours=True,
-            created_at=self._now(),
+            created_at=asked_at,
         )
 
     def list(self) -> Sequence[DeploymentReport]:

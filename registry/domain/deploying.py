@@ -116,7 +116,8 @@ def accepted(
     who: Who,
     committed_until: datetime | None = None,
 ) -> list[NewEvent]:
-    if deployment.provider_id == provider_id and deployment.billed_from is not None:
+    known = deployment.provider_id == provider_id and deployment.billed_from is not None
+    if known and committed_until in {None, deployment.committed_until}:
         return []
     if deployment.state == "requested":
         _check(deployment, "accept")

@@ -156,6 +156,10 @@ class DeploymentSteps:
         return found
 
     def record(self, step: Step, report: DeploymentReport | None) -> Done:
+        if report is not None and report.committed_until not in {None, _deployment(step).committed_until}:
+            self._accept(
+                _deployment(step), report
+            )  # the answer to its create did not tell, or the commitment was renewed
         return self._watch(step, report) if step.action == Action.WATCH else self._poll(step, report)
 
     def _poll(self, step: Step, report: DeploymentReport | None) -> Done:

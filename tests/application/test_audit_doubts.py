@@ -231,3 +231,17 @@ def test_what_is_attached_costs_what_it_cost_since_it_was_made(stage: Stage) -> 
     stage.clock.advance(hours=1)
     (entry,) = stage.registry.auditing.audit().deployments
     assert [one.hourly_rate for one in entry.intervals] == [Decimal(2), Decimal(9)]
+
+
+def test_a_commitment_that_is_told_later_is_billed_to_its_end(stage: Stage) -> None:
+    deployment = standby(stage)
+    made = next(iter(stage.cloud().deployments.values()))
+    stage.run()
+    made.committed_until = stage.clock.time + timedelta(hours=10)
+    stage.run()
+    stage.run()
+    stage.registry.commands.undeploy(deployment, ANA)
+    stage.settle()
+    stage.clock.advance(days=1)
+    assert [(round(minutes / 60), known) for minutes, known in spans(stage)] == [(10, True)]
+    assert stage.types("bot@1").count("deployment-accepted") == 2

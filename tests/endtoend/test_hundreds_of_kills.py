@@ -40,6 +40,7 @@ FINE_TUNES_MAX = 24
 PATIENCE_S = 60.0
 STORY_LINES = 60
 AT_ONCE = Pace(file_s=0, validating_s=0, queued_s=0, training_s=0, accepted_s=0, creating_s=0, deleting_s=0)
+JOBS = ("openai.job", "azure.job", "bedrock.job")
 DEPLOYED = ("azure.deployment", "bedrock.provisioned")
 WEATHER = (
     *(faults.server_error(500), faults.server_error(500, after_effect=True), faults.reset_in_body()),
@@ -228,12 +229,11 @@ class Home:
         """What was there when it was opened has its intent in the log, and is there once."""
         for thing in self._there:
             intended = self._intents["deployment-requested" if thing.kind in DEPLOYED else "training-submitted"]
-            if thing.kind.endswith(".job") or thing.kind in DEPLOYED:
-                name = (
-                    thing.name.rpartition("-")[0] if thing.kind == "bedrock.job" else thing.name
-                )  # a digest is its end
+            if thing.kind in {*JOBS, *DEPLOYED}:
+                digested = thing.kind == "bedrock.job"
+                name = thing.name.rpartition("-")[0] if digested else thing.name
                 assert name in intended, f"{thing.kind} {thing.name} was made, and no intent of it is in the log"
-        for kind in ("openai.job", "azure.job", "bedrock.job", *DEPLOYED):
+        for kind in (*JOBS, *DEPLOYED):
             names = Counter(thing.name for thing in self._there if thing.kind == kind)
             assert not [name for name, count in names.items() if count > 1], f"twice: {names}"
         assert self._requested <= self._asked + 1, f"{self._requested} fine-tunes, and {self._asked} were answered"

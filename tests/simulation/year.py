@@ -46,7 +46,7 @@ from tests.simulation.accounts import (
 )
 from tests.simulation.drama import OneLaneAfterAnother
 from tests.simulation.rules import Broken
-from tests.simulation.sky import MortalLog, Sky
+from tests.simulation.sky import STALE_MAX, MortalLog, Sky
 from tests.stage import ANA, Stage
 
 CENT = Decimal("0.01")
@@ -309,7 +309,7 @@ class Year:
         told = f"{what}: the bill says {bill:.4f}, the ledger {counted:.4f}, of which {unknown:.4f} are in doubt"
         if counted < bill - CENT / 2:
             raise Broken(f"{told}: too little")
-        unseen = cloud.meter.rate(self.clock.time) * Decimal(DOUBT_MIN.total_seconds()) / 3600
+        unseen = cloud.meter.rate(self.clock.time) * Decimal((DOUBT_MIN + STALE_MAX).total_seconds()) / 3600
         if counted - unknown > bill + (CENT / 2 if self.calm else unseen + CENT):
             raise Broken(f"{told}: too much")
         if self.calm and unknown:

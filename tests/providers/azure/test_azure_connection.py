@@ -110,6 +110,17 @@ def test_states_in_motion_are_read_and_unknown_ones_waited_out(harness: CloudHar
     assert harness.rehearsal.truth.calls["arm.delete_deployment"] == 1
 
 
+def test_one_that_cannot_be_read_after_its_create_is_billed_from_no_later_than_it_is(harness: CloudHarness) -> None:
+    rehearsal = harness.rehearsal
+    provider = harness.factory(harness.connection, now=lambda: rehearsal.clock.advance(1))
+    rehearsal.faults.inject("arm.get_deployment", faults.server_error(500), after=1, times=None)
+    made = provider.deployments.create(_request())
+    provider.close()
+    assert made.status == "Accepted"
+    assert made.created_at is not None
+    assert made.created_at <= rehearsal.truth.one("dep-1").created_at
+
+
 def test_a_failed_deployment_is_shown_as_failed(harness: CloudHarness) -> None:
     harness.rehearsal.faults.inject("arm.put_deployment", faults.doomed())
     made = harness.connect().deployments.create(_request())

@@ -342,6 +342,18 @@ def test_there_is_no_pausing(harness: CloudHarness) -> None:
             ask("arn:x")
 
 
+def test_one_that_cannot_be_read_after_its_create_is_billed_from_no_later_than_it_is(harness: CloudHarness) -> None:
+    request = _request(harness)
+    rehearsal = harness.rehearsal
+    provider = harness.factory(harness.connection, now=lambda: rehearsal.clock.advance(1))
+    rehearsal.faults.inject("bedrock.get_provisioned*", faults.server_error(500), after=1, times=None)
+    made = provider.deployments.create(request)
+    provider.close()
+    assert made.status == "Creating"
+    assert made.created_at is not None
+    assert made.created_at <= rehearsal.truth.one(made.id).created_at
+
+
 def test_a_commitment_is_told_with_the_deployment(harness: CloudHarness) -> None:
     made = harness.connect().deployments.create(_request(harness, commitment="OneMonth"))
     assert made.committed_until == harness.rehearsal.clock.now() + timedelta(days=30)
