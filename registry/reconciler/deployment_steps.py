@@ -157,9 +157,7 @@ class DeploymentSteps:
 
     def record(self, step: Step, report: DeploymentReport | None) -> Done:
         if report is not None and report.committed_until not in {None, _deployment(step).committed_until}:
-            self._accept(
-                _deployment(step), report
-            )  # the answer to its create did not tell, or the commitment was renewed
+            self._accept(_deployment(step), report)  # its first answer did not tell, or it was renewed
         return self._watch(step, report) if step.action == Action.WATCH else self._poll(step, report)
 
     def _poll(self, step: Step, report: DeploymentReport | None) -> Done:
