@@ -17,6 +17,8 @@ from providers.cloud_settings import REHEARSAL_ACCESS_KEY, REHEARSAL_KEY
 Service = Literal["bedrock", "bedrock-runtime", "s3"]
 READ_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10.0
+KEPT_MAX = 256
+"""Connections that are kept open for the next chat; botocore's ten would mean a handshake for each one beyond."""
 
 
 class Clients:
@@ -62,6 +64,7 @@ class Clients:
             retries={"total_max_attempts": 1},
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=read_timeout_s,
+            max_pool_connections=KEPT_MAX,
             s3={"addressing_style": "path"} if endpoint else {},
         )
         return self._session.client(service, endpoint_url=endpoint, config=config)
