@@ -97,7 +97,8 @@ class Auditing:
         stop = min(view.to, self._now(as_of, at))
         connections = {one.name: one for one in self._log.connections(at=at)}
         rows: list[Row] = []
-        start = view.from_
+        # Not from the beginning of time, if that was asked for: each month is a question to the log.
+        start = max(view.from_, self._first(view.deployments, stop, at))
         while start < stop:
             end = min(month_of(start)[1], stop)
             for one in self._log.billed(from_=start, to=end, at=at):

@@ -6,6 +6,7 @@ import csv
 import io
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,28 @@ def test_a_window_cuts_the_charges_and_nothing_gives_a_header_alone(stage: Stage
     assert {row["BillingPeriodEnd"] for row in rows_of(november)} == {"2026-12-01T00:00:00Z"}
     before = stage.registry.auditing.focus(to=datetime(2026, 10, 1, tzinfo=UTC))
     assert before.csv() == ",".join(COLUMNS) + "\n"
+
+
+def test_a_window_since_ever_is_asked_of_the_log_from_its_beginning_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question for each month since the year 1 kept a server busy for minutes."""
+    stage.active()
+    stage.clock.advance(hours=3)
+    asked: list[object] = []
+    log, billed = stage.log, stage.log.billed
+
+    def counted(**query: Any) -> object:
+        asked.append(query)
+        return billed(**query)
+
+    monkeypatch.setattr(log, "billed", counted)
+    begin = datetime(1, 1, 1, tzinfo=UTC)
+    rows = stage.registry.auditing.focus(from_=begin, to=datetime.max.replace(tzinfo=UTC)).rows
+    assert len(asked) < 10
+    begun = [row["ChargePeriodStart"] for row in stage.registry.auditing.focus().rows]
+    assert [row["ChargePeriodStart"] for row in rows] == begun
+    assert begun
 
 
 @pytest.mark.parametrize(
