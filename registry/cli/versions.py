@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,14 +10,17 @@ import typer
 from registry.cli.options import AsJson, Key, Reason, Timeout, Version, Wait
 from registry.cli.output import interactive, print_json, show_list
 from registry.cli.progress import progress
-from registry.cli.session import LATER, opened, settle
+from registry.cli.session import LATER, note, opened, settle
 from registry.domain.errors import TenureError
 
 if TYPE_CHECKING:
-    from registry.application.views import VersionView
+    from registry.application.views import MetricView, VersionView
+    from registry.cli.progress import Report
     from registry.embedded import Tenure
     from registry.embedded import Version as Handle
 
+MIND_S = 1.0
+"""Between looks at the connection of what is waited for."""
 _NEXT = {
     "queued": "It starts with the next `tenure reconcile`.",
     "training": "Watch it: tenure history {ref} --follow    Loss: tenure metrics {ref}",
@@ -133,9 +137,28 @@ def finish(tenure: Tenure, version: Handle, *, wait: bool = False, timeout_s: fl
     """Where the version stands after one pass of the reconciler, or with `wait` when its work has ended."""
     if wait:
         with progress() as report:
-            return version.wait(timeout_s=timeout_s, on_progress=report).view
+            return version.wait(timeout_s=timeout_s, on_progress=_minding(tenure, report)).view
     settle(tenure)
     return version.refresh().view
+
+
+def _minding(tenure: Tenure, report: Report) -> Report:
+    """Also notes, once, that the connection does not answer: nothing else would say why nothing moves."""
+    noted: str | None = None
+    look_at = 0.0
+
+    def mind(view: VersionView, points: list[MetricView]) -> None:
+        nonlocal noted, look_at
+        report(view, points)
+        if time.monotonic() < look_at:
+            return
+        look_at = time.monotonic() + MIND_S
+        error = next((one.error for one in tenure.connections() if one.name == view.connection), None)
+        if error is not None and noted is None:
+            note(f"{view.connection} does not answer, and is asked again until it does: {error}")
+        noted = error
+
+    return mind
 
 
 def present(view: VersionView, *, as_json: bool) -> None:
