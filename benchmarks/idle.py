@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.planning import fill
-from benchmarks.rest import serving
+from benchmarks.rest import cpu_s, serving
 from benchmarks.rest import tell as show
 from providers.rehearsal import Pace, Rehearsal
 from registry.remote.finding import SERVER_FILE
@@ -94,11 +94,6 @@ def sweep_s(process: psutil.Process, host: str, port: int) -> float:
     answer.read()
     client.close()
     return cpu_s(process) - before
-
-
-def cpu_s(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return used.user + used.system
 
 
 if __name__ == "__main__":

@@ -104,9 +104,12 @@ def drafts_of(events: Sequence[NewEvent]) -> list[Draft]:
 def _draft(event: NewEvent) -> Draft:
     check_kind(event.stream, event.payload)
     check_text(event.stream, event.actor, event.reason)
-    type_, schema, text = encode(event.payload)
-    data = json.loads(text)
-    return Draft(event.stream, type_, schema, decode(type_, schema, data), data, text, event.actor, event.reason)
+    payload = event.payload
+    type_, schema, text, data = encode(payload)
+    if data is None:
+        data = json.loads(text)
+        payload = decode(type_, schema, data)
+    return Draft(event.stream, type_, schema, payload, data, text, event.actor, event.reason)
 
 
 def check_kind(stream: str, payload: ev.DomainEvent | ev.UnknownEvent) -> None:

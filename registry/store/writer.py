@@ -9,6 +9,7 @@ import errno
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ SEGMENT_BYTES = 8 << 20
 BACKLOG_MAX = 20_000
 """Events that may wait for the database before appends do."""
 BACKLOG_WAIT_S = 30.0
+GATHER_S = 0.0003
+"""How long to wait for callers that were answered together to come back together."""
 WAKE_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class Writer:
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
+        self._company = 1
+        """How many callers may be expected to append next."""
         self.finished: deque[tuple[int, Path]] = deque()
         """Segments that are full, each with its last batch: they go when a checkpoint has made them needless."""
         self._thread = threading.Thread(target=self._run, name="tenure-writer", daemon=True)
@@ -90,27 +95,36 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            requests: list[Request] = []
-            job: Request | None = None
-            item = self._queue.get()
-            while True:
-                if item is None:
-                    going = False
-                    break
-                if item.job is not None:
-                    job = item
-                    break
-                requests.append(item)
-                if len(requests) >= REQUESTS_PER_BATCH_MAX:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
+            requests, job, going = self._gathered()
             if requests:
                 self._guarded(requests, lambda taken=requests: self._write(taken))
             if job is not None:
                 self._guarded([job], lambda taken=job: self._perform(taken))
+
+    def _gathered(self) -> tuple[list[Request], Request | None, bool]:
+        """(what is written together, a job to do after it, whether to go on)
+
+        Callers that were answered together mostly come back together: with those that queued up meanwhile they share
+        a sync, if they come soon. Else 64 callers went in three groups of 22, and the disk's time was all there was.
+        """
+        requests: list[Request] = []
+        item = self._queue.get()
+        before = 0
+        while True:
+            if item is None:
+                return requests, None, False
+            if item.job is not None:
+                return requests, item, True
+            requests.append(item)
+            if len(requests) >= REQUESTS_PER_BATCH_MAX:
+                return requests, None, True
+            if self._queue.empty() and before < len(requests) < self._company:
+                before = len(requests)
+                time.sleep(GATHER_S)
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return requests, None, True
 
     def _guarded(self, requests: list[Request], work: Callable[[], None]) -> None:
         """Callers are answered whatever happens: a bug here is theirs to see, not a hang.
@@ -123,6 +137,7 @@ class Writer:
         except BaseException as exc:  # noqa: BLE001 -- handed to those who wait
             for request in requests:
                 request.answer, request.error = None, exc
+        self._company = self._queue.qsize() + len(requests)
         for request, following in itertools.pairwise(requests):
             request.wake_next = following.wake
             request.settled = True

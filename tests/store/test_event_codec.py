@@ -35,6 +35,17 @@ def test_there_is_a_sample_of_every_event_type() -> None:
     assert sorted(encode(payload)[0] for payload in EVERY_EVENT) == sorted(TYPES)
 
 
+def test_what_is_spared_the_round_trip_through_json_is_what_would_come_back() -> None:
+    spared = 0
+    for payload in EVERY_EVENT:
+        type_, schema, text, data = encode(payload)
+        if data is not None:
+            assert (json.loads(text), decode(type_, schema, json.loads(text))) == (data, payload)
+            assert list(data) == list(json.loads(text))
+            spared += 1
+    assert 0 < spared < len(EVERY_EVENT)
+
+
 def test_the_golden_files_hold_every_type_in_every_schema_version() -> None:
     stored = {
         (row["type"], row["schema_version"])
