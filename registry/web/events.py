@@ -12,6 +12,8 @@ from registry.web.timeline import Group, grouped
 
 NEAR = 250
 """How many events before and after one are searched for what belongs to it."""
+AROUND = 25
+"""How many of those are shown before and after it."""
 
 
 def event(page: Page) -> Response:

@@ -12,7 +12,7 @@ import requests
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from registry.application.access import Grant, Principal
+from registry.application.access import ANONYMOUS, Grant, Principal
 from registry.transport.gate import Gate
 from registry.transport.services import Services
 from tests.api.conftest import Live
@@ -24,7 +24,9 @@ checks: Any = import_module("schemathesis.checks")
 openapi_checks: Any = import_module("schemathesis.specs.openapi.checks")
 validator: Any = import_module("jsonschema").Draft202012Validator
 
-ROLES = ("viewer", "user", "developer", "approver", "admin")
+ROLES = ("viewer", "user", "developer", "approver", "admin", "developer:bot")
+NOBODY = "nobody"
+"""Who shows no token."""
 CHECKS = [
     checks.not_a_server_error,
     openapi_checks.status_code_conformance,
@@ -47,6 +49,8 @@ class Fixed(Gate):
         self.role = "admin"
 
     def principal(self, headers: Mapping[str, str], cookies: Mapping[str, str], address: str) -> Principal:
+        if self.role == NOBODY:
+            return ANONYMOUS
         return Principal(actor="user:ana", grants=frozenset({Grant.parse(self.role)}))
 
 
@@ -72,7 +76,10 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     held.live.stop()
 
 
-@pytest.mark.parametrize(("role", "mode"), [*((role, POSITIVE) for role in ROLES), ("admin", NEGATIVE)])
+@pytest.mark.parametrize(
+    ("role", "mode"),
+    [*((role, POSITIVE) for role in (*ROLES, NOBODY)), ("admin", NEGATIVE), ("developer:bot", NEGATIVE)],
+)
 def test_every_answer_is_as_documented(held: Held, role: str, mode: object) -> None:
     held.gate.role = role
     session = requests.Session()
