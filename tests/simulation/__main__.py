@@ -1,8 +1,8 @@
 """`python -m tests.simulation --seeds 1000 [--first 0] [--jobs 2]`: plays seeds; tells the story of the first bad one.
 
 A seed always plays the same; `--seeds 1 --first N` tells N again, and a long run that was stopped goes on from any
-`--first`. `--bugs` plants every bug that it knows, one after another, and fails if one is not noticed; `--bug NAME`
-plants one and tells how it was noticed.
+`--first`. `--store duckdb` plays each over the real files as well, with the same outcome. `--bugs` plants every bug
+that it knows, one after another, and fails if one is not noticed; `--bug NAME` plants one and tells how it was noticed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.simulation.bugs import BUGS, FORGETS, planted
-from tests.simulation.drama import Drama
+from tests.simulation.drama import Drama, Outcome
 from tests.simulation.rules import Broken
 
+MEMORY, DUCKDB = "memory", "duckdb"
 LINES_MAX = 400
 LOT = 50
 SEEDS_FOR_A_BUG = 1_000
@@ -50,31 +51,38 @@ class Tally:
         self.story = self.story or other.story
 
 
-def play(seed: int, bug: str | None = None) -> Tally:
-    return lot([seed], bug)
+def play(seed: int, bug: str | None = None, store: str = MEMORY) -> Tally:
+    return lot([seed], bug, store)
 
 
-def lot(seeds: Iterable[int], bug: str | None = None) -> Tally:
+def lot(seeds: Iterable[int], bug: str | None = None, store: str = MEMORY) -> Tally:
     """Some seeds, one after another, until one breaks something."""
     begun, tally = time.process_time(), Tally()
     with tempfile.TemporaryDirectory() as folder, planted(bug), quiet():
         for seed in seeds:
-            tally.add(_played(seed, Path(folder), bug))
+            tally.add(_played(seed, Path(folder), bug, store))
             if tally.story is not None:
                 break
     tally.cpu_s = time.process_time() - begun
     return tally
 
 
-def _played(seed: int, folder: Path, bug: str | None) -> Tally:
-    drama = Drama(seed, folder, forgets=bug == FORGETS)
+def _played(seed: int, folder: Path, bug: str | None, store: str) -> Tally:
+    drama = Drama(seed, folder, forgets=bug == FORGETS, on_disk=store == DUCKDB)
     try:
         outcome = drama.play()
+        if store == DUCKDB:
+            _same(outcome, Drama(seed, folder, forgets=bug == FORGETS).play())
     except Broken as broken:
         return Tally(played=1, story=told(seed, drama, broken))
     except Exception as error:  # noqa: BLE001 -- a fault of the registry that nobody expected
         return Tally(played=1, story=told(seed, drama, error))
     return Tally(played=1, hours=outcome.hours, kills=outcome.kills)
+
+
+def _same(on_disk: Outcome, in_memory: Outcome) -> None:
+    if on_disk != in_memory:
+        raise Broken(f"on disk the life ends as {on_disk}, in memory as {in_memory}")
 
 
 @contextlib.contextmanager
@@ -99,6 +107,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--store", choices=(MEMORY, DUCKDB), default=MEMORY, help="duckdb: over files too, with the same outcome"
+    )
     parser.add_argument("--bug", choices=sorted(BUGS))
     parser.add_argument("--bugs", action="store_true", help="after the seeds, see that every planted bug is noticed")
     arguments = parser.parse_args()
@@ -121,7 +132,7 @@ def _seeds(arguments: argparse.Namespace) -> int:
     last = arguments.first + arguments.seeds
     lots = [range(start, min(start + LOT, last)) for start in range(arguments.first, last, LOT)]
     with _workers(arguments.jobs) as pool:
-        for found in pool.map(lot, lots, [arguments.bug] * len(lots)):
+        for found in pool.map(lot, lots, [arguments.bug] * len(lots), [arguments.store] * len(lots)):
             run.tally.add(found)
             if found.story is not None:
                 print(found.story)  # noqa: T201 -- what it is for

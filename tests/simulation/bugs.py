@@ -248,6 +248,11 @@ def _ends_again() -> Planting:
     return patch.object(JobSteps, "_stop", stop)
 
 
+@bug("what is to be deleted is known by its name alone")
+def _by_name() -> Planting:
+    return patch.object(deployment_steps, "_name_at_provider", lambda one: one.name)
+
+
 # Commands
 
 

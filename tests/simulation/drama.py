@@ -63,7 +63,8 @@ class Outcome:
     seed: int
     hours: float
     kills: int
-    events: int
+    head: str
+    """The hash of the last event, which covers all before it."""
 
 
 class Drama:
@@ -163,7 +164,7 @@ class Drama:
             self._step()
         self._quiet()
         hours = (self.clock.time - self.begun).total_seconds() / 3600
-        return Outcome(seed=self.seed, hours=hours, kills=self.sky.kills, events=self.rules.position)
+        return Outcome(seed=self.seed, hours=hours, kills=self.sky.kills, head=self.rules.seen[self.rules.position])
 
     def _step(self) -> None:
         lot = self.random.random()
@@ -318,7 +319,7 @@ class Drama:
             raise Broken(f"{gone.name} is deleted, and it is not ours")
         known = [one for one in self.log.deployments(DeploymentQuery(connection=cloud.name)) if one.name == gone.name]
         owner = next((one for one in known if (one.provider_id or gone.id) == gone.id), None)
-        if owner is None or not owner.model or owner.orphan:
+        if owner is None or not owner.model or owner.orphan or owner.serving_at is None:
             return
         model = self.log.model(owner.model)
         if model is None or model.active != owner.version:

@@ -11,7 +11,8 @@ from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain import ledger
 from registry.domain.apply import apply
 from registry.domain.deploying import GONE
-from registry.domain.events import Event
+from registry.domain.events import Event, OrphanJobFound
+from registry.domain.ids import connection_stream
 from registry.domain.states import DeploymentState, State, VersionState
 from registry.store.projection import empty_state
 from statemachine import DEPLOYMENT, VERSION, Lifecycle
@@ -161,6 +162,8 @@ def _jobs_once(log: EventLog, cloud: StormyCloud) -> None:
     for job in cloud.jobs.values():
         tokens.setdefault(job.token, []).append(job.id)
     versions = {one.job_token: one for one in log.versions(VersionQuery()).items}
+    history = log.read(stream=connection_stream(cloud.name))
+    strays = {event.payload.job.id for event in history if isinstance(event.payload, OrphanJobFound)}
     for token, ids in tokens.items():
         version = versions.get(token)
         if version is None:
@@ -169,7 +172,7 @@ def _jobs_once(log: EventLog, cloud: StormyCloud) -> None:
             running = cloud.jobs[id_].outcome == "running"
             if id_ != version.job_id and running:
                 raise Broken(f"{cloud.name} still runs {id_}, a second job for {token}")
-            if id_ != version.job_id and id_ not in version.duplicate_jobs:
+            if id_ != version.job_id and id_ not in {*version.duplicate_jobs, *strays}:
                 raise Broken(f"{cloud.name} ran {id_} for {token}, and the log does not say so")
 
 
