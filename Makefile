@@ -77,9 +77,10 @@ serve: setup ## API, web pages, gateway and scheduler on http://127.0.0.1:8321 (
 	$(BIN)/tenure serve
 
 SEEDS ?= 10000
+FIRST ?= 0
 .PHONY: simulate
 simulate: setup ## play SEEDS seeds of the registry under faults and kills; tells the first that breaks a rule
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 .PHONY: bench
 bench: setup ## the figures of docs/benchmarks.md, as a table
