@@ -56,7 +56,12 @@ def overview(page: Page) -> Response:
         moving=[one for one in moving if one.model in names],
         more_moving=more is not None,
         connections=connections,
-        warnings=[*warnings(connections, billed, models), *_retirements(page, names), *_over_budget(page, names)],
+        warnings=[
+            *warnings(connections, billed, models),
+            *_stray_jobs(page),
+            *_retirements(page, names),
+            *_over_budget(page, names),
+        ],
         recent=recent(page) if page.principal.may("read") else [],
     )
 
@@ -106,6 +111,18 @@ def _budgets(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> I
             yield Notice(
                 tone="warn", title=f"{model.model} is near its hourly limit",
                 text=f"It runs at {spent} an hour of {limit} that its policy allows.", path=f"/models/{model.model}",
+            )  # fmt: skip
+
+
+def _stray_jobs(page: Page) -> Iterable[Notice]:
+    if not page.principal.may("read"):
+        return
+    position = page.registry.reading.position(page.as_of)
+    for connection in page.registry.log.connections(at=position):
+        for job in connection.orphan_jobs:
+            yield Notice(
+                tone="bad", title=f"A training job at {connection.name} is nobody's",
+                text=f"{job.name} runs and spends money, and no version here knows it.",
             )  # fmt: skip
 
 

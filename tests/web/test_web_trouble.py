@@ -42,6 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             status="Succeeded", created_at=site.clock.time, ours=False,
         )  # fmt: skip
         happened(site, "connection:local", ev.ConnectionFailed(connection="local", error="the credential is refused"))
+        stray = ev.JobRef(id="ftjob-9", name="tenure-test12-worry-bot-9-1", status="running")
+        happened(site, "connection:local", ev.OrphanJobFound(connection="local", job=stray))
         active = site.tuned("old-bot", "alone")
         site.activate(active)
         site.settle()
@@ -62,6 +64,7 @@ def test_the_overview_names_what_needs_somebody_and_leads_there(page: Page) -> N
     page.goto("/")
     warnings = page.get_by_role("region", name="Warnings").last
     expect(warnings).to_contain_text("Connection local does not answer")
+    expect(warnings).to_contain_text("A training job at local is nobody's")
     expect(warnings).to_contain_text("old-bot@1 stops in 12 days")
     expect(warnings).to_contain_text("old-bot is over its budget")
     expect(warnings).to_contain_text(f"{MODEL}@1 is billed but not active")
