@@ -144,9 +144,13 @@ class HttpRelay:
             if response.status >= _REFUSED:
                 await _refuse(response, backend, answer)
                 return
+            try:
+                first = await response.content.readany()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise _unanswered(error) from error
             await answer.start(response.status, [*_handed_on(response), *backend.headers])
             try:
-                await _pass_through(response, answer)
+                await _pass_through(response, first, answer)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise BrokenOffError(_reason(error)) from error
         answer.tokens = answer.tail.tokens()
@@ -166,22 +170,19 @@ class HttpRelay:
             raise _unanswered(error) from error
 
 
-async def _pass_through(response: aiohttp.ClientResponse, answer: Answer) -> None:
-    """Each piece as it comes. Where the length is known, the last piece is sent as the last."""
+async def _pass_through(response: aiohttp.ClientResponse, chunk: bytes, answer: Answer) -> None:
+    """Each piece as it comes, `chunk` first. Where the length is known, the last piece is sent as the last."""
     left = response.content_length
-    feed, content = answer.tail.feed, response.content
-    while True:
-        chunk = await content.readany()
-        if not chunk:
-            await answer.end()
-            return
-        feed(chunk)
+    while chunk:
+        answer.tail.feed(chunk)
         if left is not None:
             left -= len(chunk)
             if left <= 0:
                 await answer.end(chunk)
                 return
         await answer.pass_on(chunk)
+        chunk = await response.content.readany()
+    await answer.end()
 
 
 async def _refuse(response: aiohttp.ClientResponse, backend: Backend, answer: Answer) -> None:

@@ -34,6 +34,12 @@ async def hanging_up(call: Call) -> None:
     call.send.__self__.transport.abort()  # pyright: ignore[reportFunctionMemberAccess] - uvicorn's own request
 
 
+async def only_a_head(call: Call) -> None:
+    """Says 200, and dies before the first byte of what it would have said."""
+    await call.start(content_type="text/event-stream")
+    await hanging_up(call)
+
+
 def replicas(stage: Stage, door: Door) -> list[str]:
     """Two deployments of the active version; answers what the provider calls them."""
     ref = stage.active()
@@ -120,15 +126,18 @@ def test_a_connection_that_breaks_without_an_answer_is_tried_once_more(
     assert len(upstream.calls) == 2
 
 
-def test_one_that_always_breaks_is_502_after_the_second_time(stage: Stage, upstream: Upstream, door: Door) -> None:
+@pytest.mark.parametrize("failing", [hanging_up, only_a_head])
+def test_one_that_always_breaks_is_502_after_the_second_time(
+    stage: Stage, upstream: Upstream, door: Door, failing: Any
+) -> None:
     stage.active()
-    upstream.behave(name_of(stage), hanging_up)
+    upstream.behave(name_of(stage), failing)
     failed = door.ask(BOT)
     assert (failed.status_code, failed.json()["error"]["code"]) == (502, "upstream_broken")
     assert len(upstream.calls) == 2
 
 
-@pytest.mark.parametrize("failing", [hanging_up, refusing(500), refusing(503)])
+@pytest.mark.parametrize("failing", [hanging_up, only_a_head, refusing(500), refusing(503)])
 def test_another_replica_is_asked_before_the_first_byte(
     stage: Stage, upstream: Upstream, door: Door, failing: Any
 ) -> None:

@@ -235,7 +235,8 @@ def test_a_conversation_streams_word_by_word(rehearsal: Rehearsal) -> None:
     assert events[-1]["metadata"]["usage"]["outputTokens"] == 3
 
 
-USE = {"toolUse": {"toolUseId": "u1", "name": "look_up", "input": {}}}
+NOTHING: list[Any] = []
+USE: dict[str, Any] = {"toolUse": {"toolUseId": "u1", "name": "look_up", "input": {}}}
 
 
 @pytest.mark.parametrize(
@@ -243,13 +244,13 @@ USE = {"toolUse": {"toolUseId": "u1", "name": "look_up", "input": {}}}
     [
         (NOVA, [{"role": "assistant", "content": [{"text": "x"}]}], "must start with a user message"),
         (NOVA, HELLO * 2, "Roles must alternate"),
-        (NOVA, [{"role": "user", "content": []}], "content field in the Message object at messages.0 is empty"),
+        (NOVA, [{"role": "user", "content": NOTHING}], "content field in the Message object at messages.0 is empty"),
         (NOVA, [{"role": "user", "content": [{"text": " "}]}], "is blank"),
         (NOVA, [*HELLO, {"role": "assistant", "content": [USE]}], "toolConfig field must be defined"),
         (NOVA, [*HELLO, {"role": "assistant", "content": [USE]}, *HELLO], "toolConfig field must be defined"),
         (
             NOVA,
-            [{"role": "user", "content": [{"toolResult": {"toolUseId": "u", "content": []}}]}],
+            [{"role": "user", "content": [{"toolResult": {"toolUseId": "u", "content": NOTHING}}]}],
             "Expected toolResult",
         ),
         ("amazon.unknown", HELLO, "ResourceNotFoundException"),
