@@ -77,3 +77,17 @@ def test_a_log_is_not_read_into_a_home_that_a_server_has(remote: Remote, tmp_pat
     with pytest.raises(RefusedError, match="is read into a home that is empty") as refused:
         remote.log.import_(tmp_path / "out.jsonl")
     assert "TENURE_HOME" in (refused.value.hint or "")
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(
+    remote: Remote, opened: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(target: Path) -> int:
+        target.write_text("half")
+        raise BadInputError(f"{target.name} cannot be written: No space left on device")
+
+    monkeypatch.setattr(opened.tools, "export", full)
+    with pytest.raises(BadInputError, match="No space left on device"):
+        remote.log.export(tmp_path / "out.jsonl")
+    assert list(opened.home.glob("copy-*")) == []
+    assert not (tmp_path / "out.jsonl").exists()

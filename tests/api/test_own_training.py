@@ -13,6 +13,7 @@ from registry.application.commands.trainers import SILENT_MAX
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, UnavailableError
 from registry.domain.ids import VersionRef
 from registry.remote import Remote, http, training
+from registry.transport import folders
 from tests.stage import BOT, Stage
 
 FILES = "/api/v1/models/bot/versions/1/files"
@@ -188,3 +189,27 @@ def test_what_is_refused_here_is_refused_there(remote: Remote) -> None:
         pass
     with pytest.raises(NotFoundError), remote.new_version(BOT, connection="nowhere"):
         pass
+
+
+def test_an_ending_that_is_told_twice_is_one_ending(remote: Remote) -> None:
+    with remote.new_version(BOT, connection="local") as new:
+        (new.directory / "model.safetensors").write_bytes(WEIGHTS)
+    path = "/models/bot/versions/1"
+    training._finish(remote._http, path, None)
+    assert len([one for one in remote.history("bot@1") if one.type == "version-trained"]) == 1
+    remote._http.post("/models/bot/own-versions", {"connection": "local"})
+    remote.cancel("bot@2")
+    with pytest.raises(RefusedError, match="bot@2 is cancelled: its training is over"):
+        training._finish(remote._http, "/models/bot/versions/2", None)
+
+
+def test_a_model_has_no_more_files_than_anyone_needs(
+    rest: TestClient, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "FILES_MAX", 1)
+    rest.post("/api/v1/models/bot/own-versions", json={"connection": "local"})
+    assert rest.put(FILES, params={"name": "a"}, content=b"x").status_code == 200
+    assert rest.put(FILES, params={"name": "a"}, content=b"y").status_code == 200
+    refused = rest.put(FILES, params={"name": "b"}, content=b"x")
+    assert (refused.status_code, "at most 1 files" in refused.json()["detail"]) == (422, True)
+    assert [one.name for one in kept(stage).iterdir()] == ["a"]
