@@ -31,7 +31,7 @@ from tests.endtoend.cloud_driver import BASE_MODELS, STORE
 
 CLOUDS = {"rehearsal-openai": "openai", "rehearsal-azure": "azure-openai", "rehearsal-aws": "bedrock"}
 MODELS = ("bot", "desk")
-LIFE_S_MAX = 2.0
+LIFE_S_MAX = 1.2
 """Of one that nobody kills."""
 LOCKED_S_MAX = 5.0
 QUIET_PASSES_MAX = 150

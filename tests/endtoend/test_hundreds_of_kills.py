@@ -48,9 +48,9 @@ WEATHER = (
 )
 HELD_S = 20.0
 LONG_AGO, NEVER = "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"
-CALL_S_MAX = 1.0
+CALL_S_MAX = 0.6
 """How long a call is waited for that may not come."""
-DIES_AT_MAX = 10
+DIES_AT_MAX = 6
 KINDS = ("instant", "durable", "call", "opening", "durable", "call")
 """How lives end, in turns: soon after the log was opened, while it is opened, at a sync or a rename, in a call."""
 
@@ -175,7 +175,7 @@ class Home:
         while True:
             said = self._nursery.next()
             if "opened" in said and kind == "instant":
-                timers.append(self._kill(pid, self._random.uniform(0.0, 0.8)))
+                timers.append(self._kill(pid, self._random.uniform(0.0, 0.5)))
             if "ended" in said:
                 break
             self._hear(said)
