@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from registry.application.garbage import collector_paused
@@ -33,8 +33,10 @@ _EVENTS = (
 class _Current:
     """The event that is being folded: one object for all of them, since a frozen one costs 2 µs to make.
 
-    It has the fields that `apply` may read, which are those of `Event` but its place, its hash and its raw data.
+    It has the fields that `apply` reads; another one would be missed by every test that rebuilds.
     """
+
+    recorded_at_naive: datetime
 
     __slots__ = (
         "actor",
@@ -43,12 +45,14 @@ class _Current:
         "id",
         "payload",
         "reason",
-        "recorded_at",
-        "schema_version",
-        "stream",
+        "recorded_at_naive",
         "stream_version",
-        "type",
     )
+
+    @property
+    def recorded_at(self) -> datetime:
+        """Made when it is read: most events of a log are not asked, and it is 3 % of all the time."""
+        return self.recorded_at_naive.replace(tzinfo=UTC)
 
 
 def fold(cursor: Cursor, *, until: int, prefix: str = "") -> dict[str, State]:
@@ -68,7 +72,7 @@ def fold(cursor: Cursor, *, until: int, prefix: str = "") -> dict[str, State]:
             current.id,
             type_,
             schema,
-            recorded_at,
+            current.recorded_at_naive,
             current.actor,
             current.reason,
             current.correlation_id,
@@ -85,10 +89,6 @@ def fold(cursor: Cursor, *, until: int, prefix: str = "") -> dict[str, State]:
             payload = payloads.get(key)
             if payload is None:
                 payload = _payload(payloads, key, position)
-            current.stream = stream
-            current.type = type_
-            current.schema_version = schema
-            current.recorded_at = recorded_at.replace(tzinfo=UTC)
             current.payload = payload
             apply(state, event)
     return {stream: state for stream, state in states.items() if state is not None}
