@@ -152,7 +152,7 @@ def test_refusals_to_chat_and_to_sign_in_are_logged_too(
 ) -> None:
     app = create_app(guarded, shells=["registry.api", "registry.gateway"])
     with TestClient(app, follow_redirects=False) as client, caplog.at_level(logging.WARNING, "tenure.http"):
-        body = {"model": "a" * 10_000, "messages": []}
+        body: dict[str, object] = {"model": "a" * 10_000, "messages": []}
         headers = bearer(mint("viewer", actor="user:eve"))
         assert client.post("/v1/chat/completions", json=body, headers=headers).status_code == 403
         assert client.post("/session", data={"token": "tenure_0_wrong"}).status_code == 303
