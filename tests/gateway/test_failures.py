@@ -49,6 +49,40 @@ def replicas(stage: Stage, door: Door) -> list[str]:
     return [one.name for one in stage.deployments()]
 
 
+@pytest.mark.parametrize("status", [400, 503])
+def test_a_credential_that_a_provider_quotes_stays_here(
+    stage: Stage, upstream: Upstream, door: Door, status: int
+) -> None:
+    stage.active()
+    upstream.behave(name_of(stage), refusing(status, "Bearer quoted-credential-1 may not: Where is my order?"))
+    with pytest.raises(openai.APIStatusError) as refused:
+        door.openai.chat.completions.create(model=BOT, messages=QUESTION)
+    assert refused.value.status_code == status
+    assert "quoted-credential-1" not in refused.value.response.text
+    assert "[secret] may not: Where is my order?" in refused.value.response.text
+
+
+def test_a_refusal_that_is_longer_than_such_answers_are_is_cut(stage: Stage, upstream: Upstream, door: Door) -> None:
+    stage.active()
+    upstream.behave(name_of(stage), refusing(400, "word " * 100_000))
+    with pytest.raises(openai.BadRequestError) as refused:
+        door.openai.chat.completions.create(model=BOT, messages=QUESTION)
+    assert len(refused.value.response.content) <= 100_000
+
+
+def test_a_refusal_that_breaks_off_is_told_as_what_breaks_off(stage: Stage, upstream: Upstream, door: Door) -> None:
+    async def half(call: Call) -> None:
+        await call.start(400, content_length="100")
+        await call.write(b'{"error": ')
+        await hanging_up(call)
+
+    stage.active()
+    upstream.behave(name_of(stage), half)
+    with pytest.raises(openai.InternalServerError) as broken:
+        door.openai.chat.completions.create(model=BOT, messages=QUESTION)
+    assert broken.value.status_code == 502
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429])
 def test_the_providers_own_4xx_are_handed_through(stage: Stage, upstream: Upstream, door: Door, status: int) -> None:
     stage.active()
