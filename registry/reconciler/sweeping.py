@@ -59,7 +59,7 @@ class Sweeping:
 
     def sweep(self, step: Step) -> Done:
         connection, found = self.look(step.connection)
-        self._clean_up(step.connection)
+        self._clean_up(connection)
         self._remember(found)
         for owner, report in found.accepted:
             self._accept(owner, report)
@@ -84,6 +84,8 @@ class Sweeping:
         found = compare(connection, self._log.deployments(DeploymentQuery(connection=name, live=True)), shown)
         if found.orphans or found.foreign:
             found = compare(connection, self._log.deployments(DeploymentQuery(connection=name)), shown)
+        if not (found.orphans or found.reappeared or found.missing):
+            return connection, found
         doors = provider.deployments
         return connection, replace(
             found,
@@ -92,9 +94,9 @@ class Sweeping:
             missing=tuple(one for one in found.missing if doors.get(one.provider_id or one.name) is None),
         )
 
-    def _clean_up(self, name: str) -> None:
+    def _clean_up(self, connection: ConnectionState) -> None:
         """Training data that no job needs any more. What could not be deleted is tried at the next sweep."""
-        provider = self._provider(name)
+        name, provider = connection.name, self._providers.of(connection)
         if not provider.capabilities.fine_tuning:
             return
         try:

@@ -90,10 +90,15 @@ def fields_of(value: object) -> dict[str, object]:
 
 def shallow_copy(value: C) -> C:
     """As `copy.copy`, for a dataclass that is not frozen: 1 µs instead of 30 for a version's forty fields."""
-    return _copier(type(value))(value)
+    copier = _copiers.get(type(value))
+    if copier is None:
+        copier = _copiers[type(value)] = _copier(type(value))
+    return copier(value)
 
 
-@cache
+_copiers: dict[type, Callable[[Any], Any]] = {}
+
+
 def _copier(cls: type[C]) -> Callable[[C], C]:
     """Compiled for the class, as `dataclasses` compiles `__init__`: a loop over the fields takes five times longer."""
     assignments = "; ".join(f"new.{field.name} = value.{field.name}" for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType] -- a dataclass

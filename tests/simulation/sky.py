@@ -35,6 +35,8 @@ STALE_MAX = timedelta(seconds=20)
 """A list may be this old, and a read of one thing half of it: less than the reads that make an absence take."""
 
 HOUR = timedelta(hours=1)
+TICK = timedelta(milliseconds=1)
+"""What each question takes, so that no two times are the same."""
 BEFORE = (
     *("throttled for 5 s", "throttled for 90 s", "throttled until a date", "throttled", "unavailable"),
     *("server error before", "timed out before", "unauthorized", "killed before"),
@@ -54,7 +56,8 @@ class WrongClock(FakeClock):
         self.off_max = timedelta()
 
     def __call__(self) -> datetime:
-        return self._truth() + self.off
+        self._truth.time += TICK
+        return self._truth.time + self.off
 
     def jump(self, random: Random) -> None:
         self.off = random.choice([-HOUR, timedelta(), HOUR])
