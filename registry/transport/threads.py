@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+CLOSE_S_MAX = 10.0
+"""Beyond the time that requests have to drain: a long question must not make a supervisor kill the server."""
 
 
 class Threads:
@@ -50,11 +54,12 @@ class Threads:
             del call
 
     def close(self) -> None:
-        """Waits for what is under way: afterwards nothing here uses the log."""
+        """Waits for what is under way, so that nothing here uses the log afterwards; but not for what does not end."""
         for _ in self._threads:
             self._calls.put(None)
+        until = time.monotonic() + CLOSE_S_MAX
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
         self._threads.clear()
 
 

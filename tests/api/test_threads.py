@@ -84,3 +84,24 @@ def test_one_that_nobody_waits_for_any_more_goes_on_and_closing_waits_for_it(thr
     going.set()
     threads.close()
     assert ended.is_set()
+
+
+def test_a_call_that_does_not_end_keeps_nobody_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.transport.threads.CLOSE_S_MAX", 0.05)
+    threads, never, begun = Threads(2), threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        never.wait()
+
+    async def give_up() -> None:
+        waiting = asyncio.ensure_future(threads.run(stuck))
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        waiting.cancel()
+
+    run(give_up())
+    closing = threading.Thread(target=threads.close, daemon=True)
+    closing.start()
+    closing.join(WAIT_S)
+    assert not closing.is_alive()
+    never.set()
