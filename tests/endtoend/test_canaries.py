@@ -155,7 +155,7 @@ def err_in_commands(ears: Ears, clouds: Rehearsal) -> None:
             for fault in (faults.doomed(told), faults.echo()):
                 clouds.faults.inject(DEPLOYS[connection], fault, times=1)
                 ears.tenure("fine-tune", "undeployed", *words, "--activate", code=1)
-    ears.tenure("reconcile")
+    ears.tenure("reconcile", code=5)
     ears.tenure("doctor", code=1)
 
 
