@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, Header, Path, Query
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
@@ -100,8 +102,6 @@ def _client(route_class: type[Any]) -> TestClient:
     ],
 )
 def test_both_ways_answer_the_same(method: str, url: str, headers: dict[str, str], body: bytes) -> None:
-    from fastapi.routing import APIRoute
-
     answers = [_client(way).request(method, url, headers=headers, content=body) for way in (APIRoute, Route)]
     first, second = ((one.status_code, one.headers.get("content-type"), one.text) for one in answers)
     assert first == second
@@ -111,6 +111,26 @@ def test_a_body_in_pieces_is_read_to_its_end() -> None:
     answer = _client(Route).post("/make", headers=JSON, content=iter([b'{"mod', b'el": "b', b'ot"}']))
     assert answer.status_code == 200
     assert "model='bot'" in answer.text
+
+
+def test_whoever_goes_away_in_mid_body_is_answered_alike() -> None:
+    async def statuses(route_class: type[Any]) -> list[int]:
+        came = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return next(came, {"type": "http.disconnect"})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        where = {"path": "/make", "raw_path": b"/make", "query_string": b"", "root_path": "", "scheme": "http"}
+        scope = {"type": "http", "method": "POST", "headers": headers, **where}
+        await _client(route_class).app(scope, receive, send)
+        return [one["status"] for one in sent if one["type"] == "http.response.start"]
+
+    assert asyncio.run(statuses(Route)) == asyncio.run(statuses(APIRoute)) == [400]
 
 
 @pytest.mark.parametrize("url", ["/look/bot/3", "/make"])
