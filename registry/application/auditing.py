@@ -9,7 +9,7 @@ from decimal import Decimal
 from registry.application.focus import Focus, Row, month_of, serving_rows, training_row
 from registry.application.garbage import collector_paused
 from registry.application.ports import Billed, BilledDay, Clock, DeploymentQuery, EventLog, Trained
-from registry.application.reading import AsOf, Reading, deployment_view, parse_as_of
+from registry.application.reading import AsOf, Reading, deployment_view, parse_as_of, within_calendar
 from registry.application.views import (
     AuditView,
     BilledDeploymentView,
@@ -41,7 +41,7 @@ def moment(text: str | None, field: str) -> datetime | None:
     except ValueError as error:
         hint = "Write 2026-11-01, 2026-11-01T12:00:00Z or 2026-11-01T12:00:00+01:00."
         raise BadInputError(f"{field} {text!r} is not an ISO 8601 date or time.", field=field, hint=hint) from error
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return within_calendar(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
 
 
 class Auditing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from registry.application.ports import Clock, DeploymentQuery, EventLog, VersionQuery
 from registry.application.views import (
@@ -215,7 +215,21 @@ def parse_as_of(text: str) -> int | datetime:
         raise BadInputError(
             f"as_of = {text!r} is neither a position (an integer) nor an ISO 8601 time", field="as_of"
         ) from None
-    return time if time.tzinfo else time.astimezone()
+    return within_calendar(time)
+
+
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+
+def within_calendar(time: datetime) -> datetime:
+    """The same time, in UTC, with room on both sides: a zone or a microsecond more must not lead out of the calendar.
+
+    One without a zone is local. Nothing was before EARLIEST, and nothing is recorded after LATEST.
+    """
+    try:
+        return min(max(time.astimezone(UTC), EARLIEST), LATEST)
+    except (OverflowError, ValueError):
+        return EARLIEST if time.year < EARLIEST.year else LATEST
 
 
 def _near(name: str, known: list[str], what: str) -> str:

@@ -164,11 +164,18 @@ def _sums(amounts: Iterable[tuple[str, Decimal | None]]) -> dict[str, Decimal]:
 def period(page: Page) -> tuple[datetime, datetime]:
     """What the address asks for, at most until the time that is shown; by default this month."""
     given_from, given_to = asked_time(page.query("from")), asked_time(page.query("to"))
-    end = min(datetime.fromisoformat(given_to), page.now) if given_to else page.now
-    start = datetime.fromisoformat(given_from) if given_from else _month(end)
+    end = min(_given(given_to, "to"), page.now) if given_to else page.now
+    start = _given(given_from, "from") if given_from else _month(end)
     if start > end:
         raise BadInputError(f"from {written(start)} is after to {written(end)}", field="from")
     return start, end
+
+
+def _given(text: str, name: str) -> datetime:
+    """A position is for `as_of` alone."""
+    if text.isdigit():
+        raise BadInputError(f"{name} = {text} is not an ISO 8601 time", field=name)
+    return datetime.fromisoformat(text)
 
 
 def _month(time: datetime) -> datetime:

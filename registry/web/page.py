@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from registry.application.access import Action, Principal
+from registry.application.reading import within_calendar
 from registry.application.views import MetricView, ModelView
 from registry.composition import Registry
 from registry.domain.errors import BadInputError, TenureError
@@ -136,8 +137,8 @@ def asked_time(text: str | None) -> str | None:
         return text
     try:
         time = datetime.fromisoformat(text)
+        return written(within_calendar(time if time.tzinfo else time.replace(tzinfo=UTC)))
     except ValueError:
         raise BadInputError(
             f"as_of = {text!r} is neither a position (an integer) nor an ISO 8601 time", field="as_of"
         ) from None
-    return written(time if time.tzinfo else time.replace(tzinfo=UTC))
