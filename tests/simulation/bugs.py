@@ -81,14 +81,6 @@ def _no_look() -> Planting:
     return patch.object(JobSteps, "_find", lambda *_: [])
 
 
-@bug("one empty list is believed, and the job is sent again")
-def _one_empty_list() -> Planting:
-    def find(self: JobSteps, version: Any) -> Any:
-        return self._provider(version).training.find(name=version.job_name, token=version.job_token)
-
-    return patch.object(JobSteps, "_find", find)
-
-
 @bug("a second deployment takes the name of the first")
 def _name_reused() -> Planting:
     return patch.object(deploying, "resource_name", lambda registry, ref, _: resource_name(registry, ref, 1))
@@ -231,21 +223,6 @@ def _failed_look_is_empty() -> Planting:
             return {}
 
     return patch.object(JobSteps, "look", look)
-
-
-@bug("a job that has ended may end again")
-def _ends_again() -> Planting:
-    right = JobSteps._stop
-
-    def stop(self: JobSteps, version: Any, report: Any) -> Any:
-        if report is not None and report.outcome == "running":
-            who = job_steps.SCHEDULER
-            ended = versions.Finished(outcome="cancelled", status="cancelled")
-            self._append(versions.ref_of(version), lambda now: versions.finished(now, ended, who))
-            return "cancelled"
-        return right(self, version, report)
-
-    return patch.object(JobSteps, "_stop", stop)
 
 
 @bug("what is to be deleted is known by its name alone")
