@@ -13,9 +13,8 @@ from providers.errors import (
     UnavailableError,
 )
 from providers.ports import Artifact, DeploymentReport, DeploymentRequest, Provider, ServingTarget
-from registry.application.commands import Commands
-from registry.application.ports import Clock, EventLog, Providers
-from registry.application.unit import Command, Door, Unit
+from registry.application.ports import Clock, EventLog
+from registry.application.unit import Command, Unit
 from registry.domain import deploying, versions
 from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
@@ -24,9 +23,9 @@ from registry.domain.ledger import billed_since
 from registry.domain.plan import Action, Step, still_wanted
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
-from registry.reconciler.misses import Missed, Misses
-from registry.reconciler.performing import DRAIN_MAX, Done, Looking, Looks, Waiting
-from registry.reconciler.using import Uses
+from registry.reconciler.misses import Missed
+from registry.reconciler.parts import Parts, Steps
+from registry.reconciler.performing import DRAIN_MAX, Done, Looking, Waiting
 
 SCHEDULER = Who(actor="scheduler")
 PROBE_TIMEOUT_S = 120.0
@@ -34,32 +33,15 @@ PROVISIONING_MAX = timedelta(hours=2)
 """How long a deployment may take to answer: Azure takes minutes, Bedrock up to half an hour."""
 FEW = 3
 """So many deployments are asked for one by one: a list shows everything else of the account, too."""
+OVERTAKEN = "something else happened to it meanwhile"
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "temperature": 0}
 """A real completion, as small as one can be: a deployment counts as serving when it has answered this."""
 
 
-class DeploymentSteps:
-    def __init__(
-        self,
-        *,
-        log: EventLog,
-        clock: Clock,
-        providers: Providers,
-        door: Door,
-        commands: Commands,
-        looks: Looks,
-        misses: Misses,
-        uses: Uses,
-    ) -> None:
-        self._log = log
-        self._clock = clock
-        self._providers = providers
-        self._door = door
-        self._commands = commands
-        self._looks = looks
-        self._misses = misses
-        self._uses = uses
-        self._since = _now(log, clock)
+class DeploymentSteps(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._since = _now(parts.log, parts.clock)
         self._called: dict[str, datetime] = {}
         """When this process first sent each create."""
         self.performers: dict[Action, Callable[[Step], Done]] = {
@@ -88,11 +70,11 @@ class DeploymentSteps:
         deployment = _deployment(step)
         called_at = self._first_called(deployment)
         try:
-            report = self._provider(deployment).deployments.create(self._request(deployment))
+            report = self._provider(deployment.connection).deployments.create(self._request(deployment))
         except UnauthorizedError:
             raise
         except RejectedError as refusal:
-            made = self._provider(deployment).deployments.get(deployment.name)
+            made = self._provider(deployment.connection).deployments.get(deployment.name)
             if made is not None:  # by an earlier create of this intent, whose answer nobody lived to record
                 return self._accept(deployment, made)
             message = refusal.message
@@ -119,7 +101,7 @@ class DeploymentSteps:
 
     def find(self, step: Step) -> Done:
         deployment = _deployment(step)
-        report = self._provider(deployment).deployments.get(deployment.name)
+        report = self._provider(deployment.connection).deployments.get(deployment.name)
         if report is not None:
             return self._accept(deployment, report)
         self._commands.limits.check_space()
@@ -143,7 +125,7 @@ class DeploymentSteps:
         A list may be cut short or stale: only the provider's own answer about one says that it is not there.
         """
         wanted = [_deployment(step) for step in steps]
-        door = self._provider(wanted[0]).deployments
+        door = self._provider(wanted[0].connection).deployments
         listed: dict[str, DeploymentReport] = {}
         if len(wanted) > FEW:
             for report in door.list():
@@ -163,7 +145,7 @@ class DeploymentSteps:
     def _poll(self, step: Step, report: DeploymentReport | None) -> Done:
         """Serving is what has answered a probe, whatever the provider says of it."""
         deployment = _deployment(step)
-        provider = self._provider(deployment)
+        provider = self._provider(deployment.connection)
         who = _provider_who(deployment)
         if report is None:
             if self._missed(deployment, provider).reads < self._reads(provider):
@@ -198,7 +180,7 @@ class DeploymentSteps:
     def _watch(self, step: Step, report: DeploymentReport | None) -> Done:
         """Whether it still serves. Absence is believed after several reads; a failure that is shown, at once."""
         deployment = _deployment(step)
-        provider = self._provider(deployment)
+        provider = self._provider(deployment.connection)
         if report is not None and report.outcome in {"serving", "provisioning"}:
             self._misses.shown(deployment)
             return Waiting()
@@ -218,7 +200,7 @@ class DeploymentSteps:
         version = _version(step)
         deployment = step.deployment
         if deployment is not None:
-            provider = self._provider(deployment)
+            provider = self._provider(deployment.connection)
             problem = self._probe(provider, deployment, deployment.endpoint)
             if problem is not None:
                 return Waiting(f"it does not answer: {problem}")
@@ -238,8 +220,8 @@ class DeploymentSteps:
             return versions.serve(model, current, previous, serving, who), {}
 
         command = Command(name="switch", body={"ref": str(ref_of(version))}, who=who)
-        self._door.run(command, decide, because=version)
-        return f"{ref_of(version)} is active"
+        appended = self._door.run(command, decide, because=version).appended
+        return f"{ref_of(version)} is active" if appended is not None else Waiting(OVERTAKEN)
 
     def abandon(self, step: Step) -> Done:
         return self._abandon(_version(step), step.why)
@@ -253,8 +235,8 @@ class DeploymentSteps:
             return versions.abandon(model, current, error, SCHEDULER), {}
 
         command = Command(name="abandon", body={"ref": str(ref_of(version))}, who=SCHEDULER)
-        self._door.run(command, decide, because=version)
-        return error
+        appended = self._door.run(command, decide, because=version).appended
+        return error if appended is not None else Waiting(OVERTAKEN)
 
     def request_deletion(self, step: Step) -> Done:
         deployment = _deployment(step)
@@ -277,7 +259,7 @@ class DeploymentSteps:
         deployment = _deployment(step)
         if running := self._running(deployment):
             return Waiting(f"{running} requests run on it")
-        provider = self._provider(deployment)
+        provider = self._provider(deployment.connection)
         door = provider.deployments
         if billed_since(deployment) is None and self._may_have_been_made(deployment):
             report = door.get(_name_at_provider(deployment))
@@ -301,7 +283,7 @@ class DeploymentSteps:
     def verify_deleted(self, step: Step) -> Done:
         """Deleted is what repeated reads do not show; one that comes back is deleted again."""
         deployment = _deployment(step)
-        provider = self._provider(deployment)
+        provider = self._provider(deployment.connection)
         report = provider.deployments.get(_name_at_provider(deployment))
         if report is not None:
             self._misses.shown(deployment)
@@ -366,12 +348,6 @@ class DeploymentSteps:
 
         command = Command(name="reconcile", body={"id": id}, who=SCHEDULER)
         self._door.run(command, decision, because=self._log.deployment(id))
-
-    def _provider(self, deployment: DeploymentState) -> Provider:
-        connection = self._log.connection(deployment.connection)
-        if connection is None:
-            raise RejectedError(f"connection {deployment.connection!r} is not declared", operation="connect")
-        return self._providers.of(connection)
 
 
 def _now(log: EventLog, clock: Clock) -> datetime:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import JobReport, Provider
-from registry.application.commands import Commands, training_request
+from registry.application.commands import training_request
 from registry.application.finishing import finished
-from registry.application.ports import Clock, EventLog, Metric, Providers
-from registry.application.unit import Command, Door, Unit
+from registry.application.ports import Metric
+from registry.application.unit import Command, Unit
 from registry.domain import events as ev
 from registry.domain import versions
 from registry.domain.events import NewEvent
@@ -20,7 +20,8 @@ from registry.domain.plan import Action, Step
 from registry.domain.policy import SchedulerSettings
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
-from registry.reconciler.performing import Done, Looking, Looks, Waiting
+from registry.reconciler.parts import Parts, Steps
+from registry.reconciler.performing import Done, Looking, Waiting
 
 logger = logging.getLogger("tenure.reconciler")
 SCHEDULER = Who(actor="scheduler")
@@ -28,17 +29,10 @@ CURVES_MAX = 20
 """With more jobs under way on a connection, losses are read when a job ends: each curve costs calls of its own."""
 
 
-class JobSteps:
-    def __init__(
-        self, *, log: EventLog, clock: Clock, providers: Providers, door: Door, commands: Commands, looks: Looks
-    ) -> None:
-        self._log = log
-        self._clock = clock
-        self._providers = providers
-        self._door = door
-        self._commands = commands
-        self._looks = looks
-        self._home: Path = commands.home
+class JobSteps(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._home: Path = parts.commands.home
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.SUBMIT: self.submit,
             Action.FIND_JOB: self.find,
@@ -82,7 +76,7 @@ class JobSteps:
 
     def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:
         """Every job of this attempt. That there is none is believed after several reads: a list may be stale."""
-        provider = self._provider(version)
+        provider = self._provider(version.connection)
         found = self._all_of(version)
         if not found and version.submitted:
             reads = provider.capabilities.absence_reads or self._looks.absence
@@ -103,7 +97,7 @@ class JobSteps:
     def _create(self, version: VersionState) -> Done:
         request = training_request(self._home, version, self._commands.registry_id())
         try:
-            report = self._provider(version).training.submit(request)
+            report = self._provider(version.connection).training.submit(request)
         except (UnauthorizedError, UnavailableError):
             if not version.outcome_unknown:
                 self._looks.unheard.add(request.name)
@@ -131,7 +125,9 @@ class JobSteps:
 
     def _all_of(self, version: VersionState) -> Sequence[JobReport]:
         """Every job of an attempt, oldest first."""
-        return self._provider(version).training.find(name=version.job_name or "", token=version.job_token or "")
+        return self._provider(version.connection).training.find(
+            name=version.job_name or "", token=version.job_token or ""
+        )
 
     def _adopt(self, version: VersionState, found: Sequence[JobReport]) -> Done:
         """Record the first job; any other that the provider made all the same is recorded and removed before that."""
@@ -143,7 +139,7 @@ class JobSteps:
         return f"job {first.id}"
 
     def _remove_duplicates(self, version: VersionState, duplicates: Sequence[JobReport]) -> None:
-        provider = self._provider(version)
+        provider = self._provider(version.connection)
         for one in duplicates:
             duplicate = ev.DuplicateJobFound(job=ev.JobRef(id=one.id, name=one.name, status=one.status))
             self._append(
@@ -160,7 +156,7 @@ class JobSteps:
     def look(self, steps: Sequence[Step]) -> Mapping[str, JobReport]:
         """All jobs of a connection that are under way or being stopped, with one poll."""
         jobs = {str(_version(step).job_id): step.subject for step in steps}
-        reports = self._provider(_version(steps[0])).training.poll(list(jobs))
+        reports = self._provider(_version(steps[0]).connection).training.poll(list(jobs))
         self._looks.without_curves[steps[0].connection] = len(jobs) > CURVES_MAX
         return {jobs[job]: report for job, report in reports.items()}
 
@@ -186,7 +182,7 @@ class JobSteps:
         if report is not None:
             self._looks.seen(job_id)
             return True
-        needed = self._provider(version).capabilities.absence_reads or self._looks.absence
+        needed = self._provider(version.connection).capabilities.absence_reads or self._looks.absence
         if self._looks.miss(job_id) < needed:
             return False
         self._looks.seen(job_id)
@@ -212,7 +208,7 @@ class JobSteps:
     def _record_losses(self, version: VersionState, job_id: str, *, ended: bool) -> None:
         """Losses that may not be read keep no job from ending."""
         try:
-            self._record_metrics(self._provider(version), version, job_id)
+            self._record_metrics(self._provider(version.connection), version, job_id)
         except RejectedError as refusal:
             if not ended:
                 raise
@@ -266,7 +262,7 @@ class JobSteps:
         """The version is over: its job is asked to stop until it is seen in a final status."""
         assert version.job_id is not None
         if report is not None and report.outcome == "running":
-            training = self._provider(version).training
+            training = self._provider(version.connection).training
             training.cancel(version.job_id)
             report = training.poll([version.job_id]).get(version.job_id)
             if report is not None and report.outcome == "running":
@@ -297,7 +293,7 @@ class JobSteps:
         version = _version(step)
         if version.artifact_id is not None and not self._shared(version):
             try:
-                self._provider(version).artifacts.delete(version.artifact_id)
+                self._provider(version.connection).artifacts.delete(version.artifact_id)
             except RejectedError:
                 # A folder that was imported from elsewhere on this machine is not ours to delete: it stays.
                 if version.method != "imported" or version.provider != "huggingface":
@@ -356,12 +352,6 @@ class JobSteps:
 
         command = Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER)
         self._door.run(command, decision, because=self._log.version(ref))
-
-    def _provider(self, version: VersionState) -> Provider:
-        connection = self._log.connection(version.connection)
-        if connection is None:
-            raise RejectedError(f"connection {version.connection!r} is not declared", operation="connect")
-        return self._providers.of(connection)
 
 
 def _may_submit(version: VersionState) -> bool:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from providers.errors import RejectedError
-from registry.application.commands import Commands
-from registry.application.ports import Clock, EventLog, Providers
-from registry.application.unit import Command, Door, Unit
+from registry.application.unit import Command, Unit
 from registry.domain import budget, sweeping, versions
 from registry.domain import events as ev
 from registry.domain.errors import RefusedError
@@ -18,16 +15,13 @@ from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, model_stream
 from registry.domain.plan import Action, Step
 from registry.domain.versions import Who, ref_of
+from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
 
 
-class PolicySteps:
-    def __init__(self, *, log: EventLog, clock: Clock, providers: Providers, door: Door, commands: Commands) -> None:
-        self._log = log
-        self._clock = clock
-        self._providers = providers
-        self._door = door
-        self._commands = commands
+class PolicySteps(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.ADOPT: self.adopt,
             Action.REQUEST_VERSION_DELETION: self.delete_version,
@@ -39,10 +33,7 @@ class PolicySteps:
         orphan = step.deployment
         assert orphan is not None
         assert orphan.suspected is not None
-        connection = self._log.connection(orphan.connection)
-        if connection is None:
-            raise RejectedError(f"connection {orphan.connection!r} is not declared", operation="connect")
-        report = self._providers.of(connection).deployments.get(orphan.provider_id or orphan.name)
+        report = self._provider(orphan.connection).deployments.get(orphan.provider_id or orphan.name)
         if report is None or report.outcome != "serving":
             return Waiting("it does not serve" if report else "not shown")
         who = Who(actor=step.actor, reason=step.why)

@@ -29,7 +29,8 @@ from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
 from registry.reconciler.misses import Misses
-from registry.reconciler.performing import Done, Looking, Looks, Waiting
+from registry.reconciler.parts import Parts
+from registry.reconciler.performing import Done, Looking, Waiting
 from registry.reconciler.planning import Planning, about
 from registry.reconciler.policy_steps import PolicySteps
 from registry.reconciler.retiring import Retiring
@@ -80,45 +81,32 @@ class Reconciler:
         self._log = log
         self._clock = clock
         self._providers = providers
+        self._commands = commands
         self._backoff = Backoff(jitter)
         self._connections = Connections(log, door, self._backoff)
-        self._looks = Looks()
         self.allowance = Allowance()
         self._lanes = Lanes()
         self._settings = SchedulerSettings.of({})
-        uses = Uses(log, clock)
         self._now = clock()
-        self._planning = Planning(log, providers, uses)
-        misses = Misses(log, door, clock)
-        jobs = JobSteps(log=log, clock=clock, providers=providers, door=door, commands=commands, looks=self._looks)
-        deployments = DeploymentSteps(
+        parts = Parts(
             log=log,
             clock=clock,
             providers=providers,
-            door=door,
             commands=commands,
-            looks=self._looks,
-            misses=misses,
-            uses=uses,
-        )
-        self._sweeping = Sweeping(
-            log=log,
-            clock=clock,
-            providers=providers,
             door=door,
-            commands=commands,
-            looks=self._looks,
-            misses=misses,
-            uses=uses,
+            misses=Misses(log, door, clock),
+            uses=Uses(log, clock),
         )
-        policies = PolicySteps(log=log, clock=clock, providers=providers, door=door, commands=commands)
-        self._commands = commands
+        self._looks = parts.looks
+        self._planning = Planning(log, providers, parts.uses)
+        self._sweeping = Sweeping(parts)
+        jobs, deployments = JobSteps(parts), DeploymentSteps(parts)
         self._performers: dict[Action, Callable[[Step], Done]] = {
             **jobs.performers,
             **deployments.performers,
             **self._sweeping.performers,
-            **policies.performers,
-            **Retiring(log=log, clock=clock, providers=providers, door=door).performers,
+            **PolicySteps(parts).performers,
+            **Retiring(parts).performers,
         }
         self._looking: dict[Action, Looking[Any]] = {
             Action.POLL_JOB: jobs.looking,

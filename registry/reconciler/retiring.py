@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from datetime import date
 
-from registry.application.ports import Clock, EventLog, Providers, VersionQuery
-from registry.application.unit import Command, Door, Unit
+from registry.application.ports import VersionQuery
+from registry.application.unit import Command, Unit
 from registry.domain import retirement
 from registry.domain.events import NewEvent
 from registry.domain.plan import Action, Step
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
+from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
 
 logger = logging.getLogger("tenure.retirement")
@@ -21,12 +22,9 @@ CONCERNED = frozenset({"queued", "training", "trained", "deploying", "active", "
 """States of a version that somebody may still want to serve."""
 
 
-class Retiring:
-    def __init__(self, *, log: EventLog, clock: Clock, providers: Providers, door: Door) -> None:
-        self._log = log
-        self._clock = clock
-        self._providers = providers
-        self._door = door
+class Retiring(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self._warned: set[tuple[str, date, int]] = set()
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.READ_RETIREMENTS: self.read}
 

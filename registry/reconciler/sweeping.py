@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from providers.errors import ProviderError, RejectedError
-from providers.ports import DeploymentReport, Provider
-from registry.application.commands import Commands
-from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers
-from registry.application.unit import Command, Door, Unit
+from providers.ports import DeploymentReport
+from registry.application.ports import DeploymentQuery
+from registry.application.unit import Command, Unit
 from registry.domain import deploying, sweeping
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, resource_name
@@ -23,38 +22,19 @@ from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare
 from registry.domain.versions import Who
-from registry.reconciler.misses import Misses
-from registry.reconciler.performing import Done, Looks, Waiting
+from registry.reconciler.parts import Parts, Steps
+from registry.reconciler.performing import Done, Waiting
 from registry.reconciler.sweeping_jobs import SweepingJobs
-from registry.reconciler.using import Uses
 
 logger = logging.getLogger("tenure.reconciler")
 _NUMBERS = re.compile(r"-(\d{1,9})-(\d{1,9})(?:-[0-9a-f]{8})?$")
 """Version and attempt, at the end of a name that `resource_name` gave."""
 
 
-class Sweeping:
-    def __init__(
-        self,
-        *,
-        log: EventLog,
-        clock: Clock,
-        providers: Providers,
-        door: Door,
-        commands: Commands,
-        looks: Looks,
-        misses: Misses,
-        uses: Uses,
-    ) -> None:
-        self._log = log
-        self._clock = clock
-        self._providers = providers
-        self._door = door
-        self._commands = commands
-        self._looks = looks
-        self._misses = misses
-        self._uses = uses
-        self.jobs = SweepingJobs(log=log, providers=providers, door=door)
+class Sweeping(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.jobs = SweepingJobs(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep, **self.jobs.performers}
 
     def sweep(self, step: Step) -> Done:
@@ -78,7 +58,7 @@ class Sweeping:
 
     def look(self, name: str) -> tuple[ConnectionState, Sweep]:
         """One list, then the log; changes nothing. Strays are read once more by themselves: a list may be stale."""
-        provider = self._provider(name)
+        provider = self._providers.of(self._connection(name))
         shown = provider.deployments.list()
         connection = self._connection(name)
         found = compare(connection, self._log.deployments(DeploymentQuery(connection=name, live=True)), shown)
@@ -191,9 +171,6 @@ class Sweeping:
 
         command = Command(name="sweep", body={"id": id}, who=Who(actor="scheduler"))
         self._door.run(command, decision, because=self._log.deployment(id))
-
-    def _provider(self, name: str) -> Provider:
-        return self._providers.of(self._connection(name))
 
     def _connection(self, name: str) -> ConnectionState:
         connection = self._log.connection(name)

@@ -6,24 +6,22 @@ from collections.abc import Callable
 
 from providers.errors import RejectedError
 from providers.ports import JobReport, Provider
-from registry.application.ports import EventLog, Providers
-from registry.application.unit import Command, Door, Unit
+from registry.application.unit import Command, Unit
 from registry.domain import orphan_jobs
 from registry.domain.events import NewEvent
 from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, VersionState
 from registry.domain.versions import Who
+from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
 
 Stray = tuple[JobReport, VersionState | None]
 """A job, and the version that it is a second job of."""
 
 
-class SweepingJobs:
-    def __init__(self, *, log: EventLog, providers: Providers, door: Door) -> None:
-        self._log = log
-        self._providers = providers
-        self._door = door
+class SweepingJobs(Steps):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.STOP_ORPHAN_JOB: self.stop}
 
     def sweep(self, connection: ConnectionState) -> list[str]:

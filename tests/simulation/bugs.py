@@ -25,6 +25,7 @@ from registry.reconciler import deployment_steps, job_steps
 from registry.reconciler import sweeping as sweeper
 from registry.reconciler.deployment_steps import DeploymentSteps
 from registry.reconciler.job_steps import JobSteps
+from registry.reconciler.parts import Parts
 from registry.reconciler.performing import Waiting
 
 FORGETS = "an append is acknowledged and not kept"
@@ -109,8 +110,8 @@ def _accepted_is_deleted() -> Planting:
 
     right = DeploymentSteps.__init__
 
-    def init(self: DeploymentSteps, **parts: Any) -> None:
-        right(self, **parts)
+    def init(self: DeploymentSteps, parts: Parts) -> None:
+        right(self, parts)
         self.performers[plan.Action.VERIFY_DELETED] = lambda step: verified(self, step)
 
     return patch.object(DeploymentSteps, "__init__", init)
