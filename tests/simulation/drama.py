@@ -107,6 +107,8 @@ class Drama:
         self._start()
 
     def _start(self) -> None:
+        for cloud in self.clouds.all():
+            cloud.shown.clear()
         self.stage.restart()
         reconciler = self.stage.registry.reconciler
         reconciler._lanes = OneLaneAfterAnother()

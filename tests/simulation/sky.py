@@ -127,6 +127,8 @@ class StormyCloud(Cloud):
         self._in_the_past = False
         self._cut: set[str] = set()
         """Operations whose last answer was cut short: it does not happen twice in a row."""
+        self.shown: set[str] = set()
+        """Jobs that a list showed to the process that runs now: it has no excuse for not knowing them."""
         self._told: dict[str, list[Any]] = {}
         """The last two reports that differ, of each job and deployment."""
 
@@ -159,7 +161,10 @@ class StormyCloud(Cloud):
             self.sky.die()
         if fault in AFTER:
             self._lose(operation, str(fault))
-        return self._distorted(operation, fault, result)
+        answer = self._distorted(operation, fault, result)
+        if operation == "find":
+            self.shown.update(one.id for one in cast("list[JobReport]", answer))
+        return answer
 
     def _lose(self, operation: str, fault: str) -> None:
         """It has had its effect, and the answer does not arrive."""
