@@ -53,7 +53,7 @@ from registry.store.ledger import Ledger
 from registry.store.past import Past
 from registry.store.reads import Reads
 from registry.store.usage import read_last_used, read_usage, usage_row
-from registry.store.writer import Writer, key_conflict
+from registry.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +130,6 @@ class DuckDBLog:
             causation_id=causation_id,
             idempotency=idempotency,
         )
-        if idempotency is not None and self._reads.key(idempotency.key) is not None:
-            raise key_conflict(idempotency.key)
         self._writer.submit(request)
         return cast("Appended", request.answer)
 
@@ -149,7 +147,7 @@ class DuckDBLog:
 
     def answered(self, key: str) -> Idempotency | None:
         self._check()
-        return self._live.key(key) or self._reads.key(key)
+        return self._live.keys.find(key)
 
     def head(self) -> int:
         self._check()

@@ -9,11 +9,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from registry.application.ports import Idempotency
 from registry.domain.apply import apply
 from registry.domain.errors import UnavailableError
 from registry.domain.events import Event
@@ -21,25 +19,18 @@ from registry.domain.states import State
 from registry.store.batches import Batch
 from registry.store.database import Database
 from registry.store.journal import Tip
+from registry.store.keys import Keys
 from registry.store.projection import copy_of, empty_state
 from registry.store.statements import stored_states
 
 STATES_MAX = 10_000
 RECENT_MAX = 5_000
 """Events at the end of the log that are read from memory: who follows it would wait for the database after each."""
-KEYS_MAX = 65_536
-"""Idempotency keys remembered beside the database, so that one recorded while it was asked is not overlooked."""
 HEAD_MISSES_MAX = 32
 """So many single look-ups (1 ms each), then all heads are read at once (50,000 streams in 0.1 s)."""
 FOLD_SLICE = 64
 SETTLE_S = 30.0
 LOAD_TRIES = 8
-
-
-@dataclass(slots=True)
-class _Held:
-    batch: int
-    key: Idempotency
 
 
 class Live:
@@ -69,7 +60,7 @@ class Live:
         self._backlog = 0
         self._recent: deque[Event] = deque(maxlen=RECENT_MAX)
         self._states: OrderedDict[str, State] = OrderedDict()
-        self._keys: OrderedDict[str, _Held] = OrderedDict()
+        self.keys = Keys(database)
 
     @property
     def backlog(self) -> int:
@@ -111,10 +102,12 @@ class Live:
             return self._heads.setdefault(stream, version)
 
     def key_taken(self, key: str) -> bool:
-        return key in self._keys
+        return self.keys.taken(key)
 
     def publish(self, batch: Batch, heads: dict[str, int], tip: Tip, recorded_at: datetime) -> None:
         """The batch is durable: from now on everybody sees it."""
+        if batch.keys:
+            self.keys.recorded(batch.number, batch.keys)
         with self.lock:
             self._heads.update(heads)
             pending = self._pending
@@ -126,8 +119,6 @@ class Live:
                     waiting.append(event)
             self._backlog += len(batch.events)
             self._recent.extend(batch.events)
-            for key in batch.keys:
-                self._keys[key.key] = _Held(batch.number, key)
             self.tip = tip
             self.recorded_at = recorded_at
             if self._following:
@@ -176,13 +167,12 @@ class Live:
 
     def applied_to(self, batch: int) -> None:
         """The database holds everything up to a batch."""
+        self.keys.applied_to(batch)
         with self.lock:
             self.applied = batch
             self.failing = None
             while len(self._states) > STATES_MAX:
                 self._states.popitem(last=False)
-            while len(self._keys) > KEYS_MAX and next(iter(self._keys.values())).batch <= batch:
-                self._keys.popitem(last=False)
             if self._waiting:
                 self.settled.notify_all()
 
@@ -251,11 +241,6 @@ class Live:
             if after < newest - len(self._recent):
                 return None
             return list(islice(reversed(self._recent), newest - until, newest - after))[::-1]
-
-    def key(self, key: str) -> Idempotency | None:
-        with self.lock:
-            held = self._keys.get(key)
-            return None if held is None else held.key
 
     def load(self, stream: str) -> State | None:
         """A copy of the state as of everything acknowledged; None when the stream does not exist."""

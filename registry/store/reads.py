@@ -5,12 +5,11 @@ Whoever asks has waited for what was acknowledged (`Live.settle`), so answers in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from registry.application.ports import DeploymentQuery, Idempotency, Metric, Motion, VersionPage, VersionQuery
+from registry.application.ports import DeploymentQuery, Metric, Motion, VersionPage, VersionQuery
 from registry.domain.apply import apply
 from registry.domain.events import Event
 from registry.domain.ids import VersionRef, deployment_stream, model_stream, version_stream
@@ -194,10 +193,6 @@ class Reads:
         return fold_events(self.events(streams, after=0, until=at, limit=None))
 
     # The rest
-
-    def key(self, key: str) -> Idempotency | None:
-        rows = self._database.query("SELECT fingerprint, answer FROM idempotency WHERE key = ?", [key])
-        return None if not rows else Idempotency(key=key, fingerprint=rows[0][0], answer=json.loads(rows[0][1]))
 
     def metrics(self, ref: VersionRef, attempt: int | None) -> Sequence[Metric]:
         rows = self._database.query(
