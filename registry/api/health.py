@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -33,11 +34,11 @@ class Health:
         """The process answers."""
         return JSONResponse({"status": "alive"})
 
-    def ready(self) -> JSONResponse:
-        """The home can be written and the log read, tried with a real write."""
+    async def ready(self) -> JSONResponse:
+        """The home can be written and the log read, tried with a real write. Waits for no other request's thread."""
         if self._watch.closed:
             raise UnavailableError("the server is stopping")
-        check_ready(self._registry)
+        await to_thread.run_sync(check_ready, self._registry)
         return JSONResponse({"status": "ready"})
 
     def metrics(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from registry.transport import logs, meters
 from tests.api.test_rest import fine_tune
-from tests.stage import Stage
+from tests.stage import ANA, Stage
 
 
 def figures(text: str) -> dict[str, float]:
@@ -30,10 +30,26 @@ def test_the_figures_are_those_of_the_registry(rest: TestClient, stage: Stage, m
     assert found['tenure_versions{state="trained"}'] == 1
     assert found['tenure_deployments_billed{provider="azure-openai"}'] == 1
     assert found['tenure_billed_rate_per_hour{currency="USD",provider="azure-openai"}'] == 1.8
+    assert found['tenure_versions{state="failed"}'] == 0
     assert found["tenure_deployments_unpriced"] == 0
     assert found["tenure_log_position"] == stage.log.head()
     assert found["tenure_orphans"] == 0
     assert found["tenure_append_seconds_count"] >= 2
+
+
+def test_what_is_billed_no_longer_is_told_as_nothing(
+    rest: TestClient, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meters, "STATES_KEPT_S", 0.0)
+    version = stage.active()
+    rest.get("/metrics")
+    stage.registry.commands.retire(version, ANA)
+    for _ in range(5):
+        stage.clock.advance(minutes=20)
+        stage.settle()
+    found = figures(rest.get("/metrics").text)
+    assert found['tenure_deployments_billed{provider="azure-openai"}'] == 0
+    assert found['tenure_billed_rate_per_hour{currency="USD",provider="azure-openai"}'] == 0
 
 
 def test_looks_that_are_overdue_are_told(rest: TestClient, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
