@@ -57,26 +57,31 @@ async def measure(host: str, port: int, server: psutil.Process, versions: int, s
     appends = [await one.timed("POST", "/api/v1/models", declared("one", n)) for n in range(2_000 // scale)]
     tell("REST: append, p50", statistics.median(appends) * 1000, "ms", "<= 6")
     tell("REST: append, p99", quantile(appends, 99) * 1000, "ms")
-    await commands(host, port, server, 10_000 // scale)
+    for keyed in (False, True):
+        await commands(host, port, server, 10_000 // scale, keyed=keyed)
     await watchers(host, port, 1_000 // scale)
 
 
-async def commands(host: str, port: int, server: psutil.Process, count: int) -> None:
+async def commands(host: str, port: int, server: psutil.Process, count: int, *, keyed: bool) -> None:
     """Beside the rate, which this client's share of the machine and whatever else runs take from, what a command costs
-    the server in processor time: its inverse is what a core of its own could do.
+    the server in processor time: its inverse is what a core of its own could do. `keyed`: each with an Idempotency-Key.
     """
     clients = [await Client.open(host, port) for _ in range(CLIENTS)]
     each = count // CLIENTS
 
     async def work(number: int) -> None:
         for n in range(each):
-            await clients[number].ask("POST", "/api/v1/models", declared(f"many-{number}", n))
+            name = f"{'keyed' if keyed else 'many'}-{number}"
+            key = f"{name}-{n}-0b6a8c1e5d" if keyed else None
+            await clients[number].ask("POST", "/api/v1/models", declared(name, n), key=key)
 
     began, spent = time.perf_counter(), cpu_s(server)
     await asyncio.gather(*(work(number) for number in range(CLIENTS)))
     taken, spent = time.perf_counter() - began, cpu_s(server) - spent
-    tell(f"REST: commands from {CLIENTS} clients", CLIENTS * each / taken, "1/s", ">= 2000")
-    tell("REST: the server's processor time for a command", spent / (CLIENTS * each) * 1000, "ms", "<= 0.5")
+    how = ", each with a key" if keyed else ""
+    tell(f"REST: commands from {CLIENTS} clients{how}", CLIENTS * each / taken, "1/s", "" if keyed else ">= 2000")
+    cost = spent / (CLIENTS * each) * 1000
+    tell(f"REST: the server's processor time for a command{how}", cost, "ms", "" if keyed else "<= 0.5")
 
 
 async def watchers(host: str, port: int, count: int) -> None:
@@ -114,8 +119,10 @@ class Client:
     async def open(cls, host: str, port: int) -> Self:
         return cls(*await asyncio.open_connection(host, port))
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+    async def ask(self, method: str, path: str, body: bytes = b"", *, key: str | None = None) -> bytes:
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        if key is not None:
+            head += f"idempotency-key: {key}\r\n"
         self.writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         answer = await self.reader.readuntil(b"\r\n\r\n")
         length = int(answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])

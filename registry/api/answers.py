@@ -123,6 +123,9 @@ def expected(if_match: str | None, stream: str) -> dict[str, int]:
     return {stream: int(found[1])} if found else {}
 
 
+_KEPT = {b"content-type", b"etag", b"location"}
+
+
 class Once:
     """Answers a repetition of a request as it was answered first. Kept in the log's own table of keys, for ever.
 
@@ -140,7 +143,9 @@ class Once:
         if key is None:
             return act(None)
         actor = principal_of(request).actor
-        asked = json.dumps([request.method, request.url.path, request.url.query, to_json(payload)], sort_keys=True)
+        scope = request.scope
+        query = scope["query_string"].decode("latin-1")
+        asked = json.dumps([scope["method"], scope["path"], query, to_json(payload)], sort_keys=True)
         fingerprint = hashlib.sha256(asked.encode()).hexdigest()
         kept = f"http:{actor}:{key}"
         before = self._before(kept, fingerprint, key)
@@ -172,8 +177,7 @@ class Once:
 
 
 def _kept(response: Response) -> dict[str, object]:
-    names = ("content-type", "etag", "location")
-    headers = {name: response.headers[name] for name in names if name in response.headers}
+    headers = {name.decode(): value.decode("latin-1") for name, value in response.raw_headers if name in _KEPT}
     return {"status": response.status_code, "headers": headers, "body": bytes(response.body).decode()}
 
 
