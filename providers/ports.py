@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
@@ -54,6 +54,8 @@ class Capabilities:
     """Reads that must miss a deleted deployment before it is gone; None: the scheduler's setting."""
     poll_interval_s: float | None = None
     """How often to look at what is in motion; None: the scheduler's setting."""
+    use_lag: timedelta | None = None
+    """How late the provider's own metrics show a call (`Deployments.last_used`); None: it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +183,6 @@ class DeploymentReport:
     created_at: datetime | None = None
     sku: str | None = None
     hourly_units: Decimal | None = None
-    last_used_at: datetime | None = None
     committed_until: datetime | None = None
     """It is billed until then, whatever is deleted."""
 
@@ -318,6 +319,15 @@ class Deployments(Protocol):
 
     def delete(self, name_or_id: str) -> None:
         """Ask for deletion. One that is not there: success. Done only when reads no longer show it."""
+        ...
+
+    def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
+        """By id, a moment after which nobody called it, by the provider's own metrics; exact to the hour, and never
+        before the last call. `since`: where to begin; it is the answer where nobody has called since.
+
+        What nobody can tell is left out, and where there are no metrics (`Capabilities.use_lag`) that is everything.
+        Calls of the last `use_lag` may not be counted yet.
+        """
         ...
 
 

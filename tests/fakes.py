@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,13 @@ class FakeDeployments:
     def delete(self, name_or_id: str) -> None:
         self._cloud.call("delete", lambda: self._cloud.delete(name_or_id))
 
+    def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
+        def look() -> dict[str, datetime]:
+            known = [one for one in self._cloud.deployments.values() if one.id in since]
+            return {one.id: max(since[one.id], one.last_used_at or since[one.id]) for one in known}
+
+        return self._cloud.call("last-used", look)
+
 
 def _shown(one: Deployed) -> DeploymentReport:
     return DeploymentReport(
@@ -228,7 +235,6 @@ def _shown(one: Deployed) -> DeploymentReport:
         error=one.fails if one.outcome == "failed" else None,
         ours=one.ours,
         created_at=one.created_at if one.shown_created_at else None,
-        last_used_at=one.last_used_at,
         committed_until=one.committed_until,
     )
 

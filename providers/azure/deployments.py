@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from providers.azure.errors import translated
+from providers.azure.metrics import AzureMetrics
 from providers.azure.resource import Resource
 from providers.azure.settings import HOURLY_SKUS, Settings
 from providers.errors import ProviderError, RejectedError
@@ -44,6 +45,7 @@ class AzureDeployments:
         self._registry = registry
         self._now = now
         self._one_change = threading.Lock()
+        self._metrics = AzureMetrics(resource, now=now)
 
     def create(self, request: DeploymentRequest) -> DeploymentReport:
         if unknown := sorted(set(request.options) - OPTIONS):
@@ -110,6 +112,9 @@ class AzureDeployments:
             self._resource.client().deployments.begin_delete(
                 place.resource_group, place.account, _name(name_or_id), polling=False
             )
+
+    def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
+        return self._metrics.last_used(since)
 
     def _accepted(self, request: DeploymentRequest, body: dict[str, Any], asked_at: datetime) -> DeploymentReport:
         sku = str(body["sku"]["name"])

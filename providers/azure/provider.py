@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from providers import uses
 from providers.azure.artifacts import AzureArtifacts
 from providers.azure.data_plane import DataPlane
 from providers.azure.deployments import AzureDeployments
@@ -49,6 +50,7 @@ class AzureProvider:
             checkpoints=True,
             pause=True,
             poll_interval_s=REHEARSAL_POLL_S if self.settings.rehearsal else None,
+            use_lag=uses.LAG,
         )
 
     def check(self) -> Sequence[ConnectionCheck]:

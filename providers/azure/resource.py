@@ -59,12 +59,15 @@ class Resource:
                 self._place = self._found()
             return self._place
 
-    def deployment_id(self, name: str) -> str:
+    def account_id(self) -> str:
         place = self.place()
         return (
             f"/subscriptions/{self._settings.subscription_id}/resourceGroups/{place.resource_group}"
-            f"/providers/Microsoft.CognitiveServices/accounts/{place.account}/deployments/{name}"
+            f"/providers/Microsoft.CognitiveServices/accounts/{place.account}"
         )
+
+    def deployment_id(self, name: str) -> str:
+        return f"{self.account_id()}/deployments/{name}"
 
     def close(self) -> None:
         with self._lock:

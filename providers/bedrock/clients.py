@@ -1,4 +1,4 @@
-"""boto3's clients for Bedrock, its runtime and S3, made when first needed, and never retrying by themselves.
+"""boto3's clients for Bedrock, its runtime, S3 and CloudWatch, made when first needed, never retrying by themselves.
 
 botocore has no types: what it hands over is `Any`, here and in the modules that call it.
 """
@@ -14,7 +14,7 @@ from providers.bedrock.errors import translated
 from providers.bedrock.settings import Settings
 from providers.cloud_settings import REHEARSAL_ACCESS_KEY, REHEARSAL_KEY
 
-Service = Literal["bedrock", "bedrock-runtime", "s3"]
+Service = Literal["bedrock", "bedrock-runtime", "s3", "cloudwatch"]
 READ_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10.0
 KEPT_MAX = 256
@@ -59,6 +59,7 @@ class Clients:
             "bedrock": settings.endpoint_url,
             "bedrock-runtime": settings.runtime_endpoint_url,
             "s3": settings.s3_endpoint_url,
+            "cloudwatch": settings.cloudwatch_endpoint_url,
         }[service]
         config = Config(
             retries={"total_max_attempts": 1},

@@ -14,6 +14,7 @@ from typing import Any
 
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.metrics import BedrockMetrics
 from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
@@ -41,6 +42,7 @@ class BedrockDeployments:
         self._registry = registry
         self._now = now
         self._owned: dict[str, bool] = {}
+        self._metrics = BedrockMetrics(clients, now=now)
 
     def create(self, request: DeploymentRequest) -> DeploymentReport:
         if unknown := sorted(set(request.options) - OPTIONS):
@@ -99,6 +101,9 @@ class BedrockDeployments:
         except RejectedError as error:
             if not is_missing(error):
                 raise self._with_end(error, target) from error
+
+    def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
+        return self._metrics.last_used(since) if self._settings.metrics else {}
 
     def _with_units(self, refusal: RejectedError) -> RejectedError:
         """A quota that is used up, with what uses it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from providers import uses
 from providers.bedrock.artifacts import BedrockArtifacts
 from providers.bedrock.chat import BedrockChat
 from providers.bedrock.clients import Clients
@@ -41,6 +42,7 @@ class BedrockProvider:
             fine_tuning=self.settings.fine_tuning,
             serving="deployment",
             poll_interval_s=REHEARSAL_POLL_S if self.settings.rehearsal else None,
+            use_lag=uses.LAG if self.settings.metrics else None,
         )
 
     def check(self) -> Sequence[ConnectionCheck]:

@@ -10,7 +10,7 @@ from providers.ports import Connection
 KEYS = frozenset(
     {
         "provider", "region", "profile", "role_arn", "s3_uri", "serving", "model_units", "commitment", "endpoint_url",
-        "runtime_endpoint_url", "s3_endpoint_url", "fine_tuning", "rehearsal",
+        "runtime_endpoint_url", "s3_endpoint_url", "cloudwatch_endpoint_url", "fine_tuning", "rehearsal",
     }
 )  # fmt: skip
 SERVINGS = frozenset({"provisioned-throughput", "on-demand"})
@@ -32,8 +32,14 @@ class Settings:
     endpoint_url: str | None
     runtime_endpoint_url: str | None
     s3_endpoint_url: str | None
+    cloudwatch_endpoint_url: str | None
     fine_tuning: bool
     rehearsal: bool
+
+    @property
+    def metrics(self) -> bool:
+        """Whether CloudWatch is asked: not the real one about what an endpoint of one's own serves."""
+        return self.endpoint_url is None or self.cloudwatch_endpoint_url is not None
 
 
 def settings_of(connection: Connection) -> Settings:
@@ -46,6 +52,7 @@ def settings_of(connection: Connection) -> Settings:
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     commitment = given.choice("commitment", COMMITMENTS, "none")
     urls = {key: given.url(key) for key in ("endpoint_url", "runtime_endpoint_url", "s3_endpoint_url")}
+    metrics_url = given.url("cloudwatch_endpoint_url")
     settings = Settings(
         region=given.needed("region"),
         profile=given.text("profile"),
@@ -56,8 +63,9 @@ def settings_of(connection: Connection) -> Settings:
         model_units=given.count("model_units", 1),
         commitment=None if commitment == "none" else commitment,
         **urls,
+        cloudwatch_endpoint_url=metrics_url,
         fine_tuning=fine_tuning,
-        rehearsal=given.rehearsal(urls),
+        rehearsal=given.rehearsal(urls if metrics_url is None else {**urls, "cloudwatch_endpoint_url": metrics_url}),
     )
     given.finish()
     return settings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NoReturn
 
 from providers.errors import RejectedError
@@ -25,3 +26,7 @@ class NoDeployments:
 
     def delete(self, name_or_id: str) -> None:
         """What is not there is deleted."""
+
+    def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
+        del since
+        return {}

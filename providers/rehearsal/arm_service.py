@@ -1,4 +1,4 @@
-"""Azure Resource Manager, for two providers: CognitiveServices accounts and deployments, and Azure ML connections.
+"""Azure Resource Manager: CognitiveServices accounts and deployments, Azure ML connections, and metrics.
 
 Deployments are long-running: accepted with an operation to ask after, one at a time per account, refused when the
 quota is used up. They bill from the moment they are accepted to the moment they are gone, the failed ones too.
@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from providers.rehearsal.azure_service import UNUSED_DELETED_AFTER
 from providers.rehearsal.faults import Fault, FaultKind
 from providers.rehearsal.http import Reply, Request, json_reply
+from providers.rehearsal.metrics import AzureMonitor
 from providers.rehearsal.service import Exchange, RefusalError, Route
 from providers.rehearsal.truth import Json, Thing
 from providers.rehearsal.world import (
@@ -63,6 +64,13 @@ class ArmService:
         location = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.CognitiveServices/locations/{LOCATION}"
         return [
             Route("GET", ACCOUNT_PATH, "arm.get_account", "read", self._account),
+            Route(
+                "GET",
+                f"{ACCOUNT_PATH}/providers/Microsoft.Insights/metrics",
+                "arm.list_metrics",
+                "read",
+                AzureMonitor(self._world).metrics,
+            ),
             Route("GET", f"{ACCOUNT_PATH}/models", "arm.list_models", "list", self._models),
             Route("GET", f"{ACCOUNT_PATH}/usages", "arm.list_usages", "list", self._usages),
             Route("GET", f"{location}/usages", "arm.list_usages", "list", self._usages),

@@ -51,7 +51,9 @@ def refusal_aws(fault: Fault) -> RefusalError:
 
 
 def error_aws(refusal: RefusalError) -> Reply:
-    return json_reply({"message": refusal.message}, refusal.status, x_amzn_errortype=refusal.code)
+    return json_reply(
+        {"__type": refusal.code, "message": refusal.message}, refusal.status, x_amzn_errortype=refusal.code
+    )
 
 
 def invalid(message: str) -> RefusalError:

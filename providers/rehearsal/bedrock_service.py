@@ -1,4 +1,4 @@
-"""Bedrock's control plane: training, provisioned throughput, on-demand deployments, tags.
+"""Bedrock's control plane: training, provisioned throughput, on-demand deployments, tags; and CloudWatch's metrics.
 
 Provisioned throughput bills by the hour from the accepted request until it is deleted, and is not deleted before its
 commitment ends. Lists carry no tags.
@@ -13,6 +13,7 @@ from providers.rehearsal import bedrock_parts as aws
 from providers.rehearsal.bedrock_training import MODEL, BedrockTraining
 from providers.rehearsal.faults import Fault
 from providers.rehearsal.http import Reply, Request, json_reply
+from providers.rehearsal.metrics import CloudWatch
 from providers.rehearsal.service import Exchange, RefusalError, Route
 from providers.rehearsal.truth import Json, Thing
 from providers.rehearsal.world import ACCOUNT_ID, World
@@ -46,6 +47,7 @@ class BedrockService:
             Route("DELETE", f"{served}/{{id}}", "bedrock.delete_custom_model_deployment", "delete", self._undeploy),
             Route("POST", "/listTagsForResource", "bedrock.list_tags_for_resource", "read", self._tags),
             Route("POST", "/tagResource", "bedrock.tag_resource", "change", self._tag),
+            Route("POST", "/", "cloudwatch.get_metric_data", "read", CloudWatch(self._world).get_metric_data),
         ]
 
     def authorize(self, request: Request) -> None:

@@ -162,5 +162,6 @@ class Rehearsal:
                 "endpoint_url": self.bedrock_url,
                 "runtime_endpoint_url": self.bedrock_runtime_url,
                 "s3_endpoint_url": self.s3_url,
+                "cloudwatch_endpoint_url": self.bedrock_url,
             },
         }

@@ -11,12 +11,13 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 Json = dict[str, Any]
 Unit = Literal["hour", "month"]
 CALLS_KEPT = 100_000
+_MINUTE = timedelta(minutes=1)
 
 
 def table(value: object) -> Json:
@@ -65,6 +66,8 @@ class Thing:
     bills: tuple[Unit, int] | None = None
     last_used_at: datetime | None = None
     uses: int = 0
+    used: Counter[datetime] = field(default_factory=Counter[datetime])
+    """Calls by the minute in which they came."""
 
     def exists(self, at: datetime) -> bool:
         return any(start <= at and (end is None or at < end) for start, end in self.spans)
@@ -92,6 +95,15 @@ class Thing:
     def use(self, at: datetime) -> None:
         self.uses += 1
         self.last_used_at = at
+        self.used[at.replace(second=0, microsecond=0)] += 1
+
+    def used_by_hour(self, from_: datetime, to: datetime) -> dict[datetime, int]:
+        """Calls in each hour in which there were any, of the minutes that ended by `to`."""
+        found: Counter[datetime] = Counter()
+        for minute, count in self.used.items():
+            if from_ <= minute and minute + _MINUTE <= to:
+                found[minute.replace(minute=0)] += count
+        return dict(sorted(found.items()))
 
     def billed_intervals(self) -> tuple[BilledInterval, ...]:
         """In order; an end in the future is an end that is already certain (a deletion under way)."""

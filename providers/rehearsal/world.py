@@ -38,6 +38,8 @@ class Pace:
     deleting_s: float = 2.0
     list_lag_s: float = 0.0
     """Lists show the world as it was so long ago."""
+    metrics_lag_s: float = 120.0
+    """Azure Monitor and CloudWatch count calls so much later."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from registry.domain.ledger import billed_since
 from registry.domain.plan import Action, Step, still_wanted
 from registry.domain.states import DeploymentState, VersionState
 from registry.domain.versions import Who, ref_of
+from registry.reconciler.idling import unsettled
 from registry.reconciler.misses import Missed
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import DRAIN_MAX, Done, Looking, Waiting
@@ -241,6 +242,8 @@ class DeploymentSteps(Steps):
     def request_deletion(self, step: Step) -> Done:
         deployment = _deployment(step)
         who = Who(actor=step.actor, reason=step.why)
+        if unsettled(step, self._uses, self._provider(deployment.connection)):
+            return Waiting("its provider is asked with the next sweep whether anybody called it")
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)

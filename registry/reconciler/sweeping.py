@@ -22,6 +22,7 @@ from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare
 from registry.domain.versions import Who
+from registry.reconciler.idling import Idling
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
 from registry.reconciler.sweeping_jobs import SweepingJobs
@@ -35,12 +36,16 @@ class Sweeping(Steps):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.jobs = SweepingJobs(parts)
+        self._idling = Idling(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep, **self.jobs.performers}
 
     def sweep(self, step: Step) -> Done:
         connection, found = self.look(step.connection)
         self._clean_up(connection)
-        self._remember(found)
+        self._idling.ask(connection, found.present)
+        for owner, _ in found.present:
+            if owner.orphan:
+                self._misses.shown(owner)
         for owner, report in found.accepted:
             self._accept(owner, report)
         for report, original in found.orphans:
@@ -84,14 +89,6 @@ class Sweeping(Steps):
                 logger.info("%s: deleted %s, which no job needs any more", name, gone)
         except ProviderError as error:
             logger.warning("%s: training data is not cleaned up: %s", name, error.message)
-
-    def _remember(self, found: Sweep) -> None:
-        """What needs no event."""
-        for owner, report in found.present:
-            if report.last_used_at is not None:
-                self._uses.told(owner.id, report.last_used_at)
-            if owner.orphan:
-                self._misses.shown(owner)
 
     def _accept(self, owner: DeploymentState, report: DeploymentReport) -> None:
         assert owner.requested_at is not None

@@ -20,12 +20,21 @@ class Uses:
         self._clock = clock
         self._lock = threading.Lock()
         self._told: dict[str, datetime] = {}
+        self._settled: dict[str, datetime] = {}
         self._recorded: tuple[datetime, Mapping[str, datetime]] | None = None
 
-    def told(self, deployment: str, at: datetime) -> None:
-        """The provider says that it was called then."""
+    def told(self, deployment: str, at: datetime | None, *, until: datetime) -> None:
+        """The provider says that nobody called it after `at`; None: it does not say. It knows of calls `until` then."""
         with self._lock:
-            self._told[deployment] = max(at, self._told.get(deployment, at))
+            self._settled[deployment] = until
+            if at is not None:
+                self._told[deployment] = max(at, self._told.get(deployment, at))
+
+    def settled(self, deployment: str, at: datetime) -> bool:
+        """Whether its provider has been asked for calls up to this moment."""
+        with self._lock:
+            until = self._settled.get(deployment)
+        return until is not None and until >= at
 
     def all(self) -> Mapping[str, datetime]:
         now = self._clock()

@@ -97,19 +97,6 @@ def test_unknown_use_is_never_idle(stage: Stage) -> None:
     assert stage.states() == ["deleted"], "once it is known when it was called, it can be idle"
 
 
-def test_what_the_provider_tells_of_its_own_metrics_counts(stage: Stage) -> None:
-    stage.policy(idle_delete="7d")
-    standby(stage)
-    (one,) = stage.cloud().deployments.values()
-    for _ in range(3):
-        stage.clock.advance(days=5)
-        one.last_used_at = stage.clock.time
-        stage.registry.reconciler.run(sweep=True)
-    assert stage.states() == ["serving"]
-    stage.let_pass(days=8)
-    assert stage.states() == ["deleted"]
-
-
 # Artifacts
 
 

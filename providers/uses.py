@@ -1,0 +1,24 @@
+"""When something was last called, from metrics that count calls by the hour: at the end of the last such hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+HOUR = timedelta(hours=1)
+LAG = timedelta(minutes=15)
+"""How late a call may show. Azure Monitor and CloudWatch speak of a few minutes; both promise nothing."""
+
+
+def begin(since: Iterable[datetime], *, now: datetime, kept: timedelta) -> datetime:
+    """From which full hour to ask, where metrics are `kept` for so long."""
+    first = max(min(since), now - kept)
+    return first.replace(minute=0, second=0, microsecond=0)
+
+
+def last_use(since: datetime, *, asked_from: datetime, hours: Iterable[datetime]) -> datetime | None:
+    """`hours`: the beginnings of those in which it was called. None: not since `asked_from`; before, nobody knows."""
+    ends = [hour + HOUR for hour in hours]
+    if ends:
+        return max(since, *ends)
+    return since if since >= asked_from else None
