@@ -150,8 +150,11 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
         url = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
         if isinstance(registry.log, DuckDBLog):
             registry.log.home.announce(url)
+        # Before it can be found: who comes until it answers waits in line, instead of taking it for dead.
+        config = _config(app)
+        listener.listen(config.backlog)
         with _announced(settings.home, url, gate.local_secret), _flushing(tokens):
-            _Server(_config(app), services, lambda: ready(url)).run(sockets=[listener])
+            _Server(config, services, lambda: ready(url)).run(sockets=[listener])
 
 
 def _config(app: FastAPI) -> uvicorn.Config:

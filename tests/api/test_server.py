@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -116,6 +117,22 @@ def test_a_server_that_was_killed_leaves_a_note_that_is_ignored(home: Path) -> N
     for text in ("", "{}", "[]", json.dumps({"url": "u", "pid": "x", "token": "t"})):
         (home / SERVER_FILE).write_text(text)
         assert find_server(home) is None
+
+
+def test_a_server_that_can_be_found_can_be_reached(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a command that looks before the server has begun to accept."""
+
+    class ReachedError(Exception): ...
+
+    async def startup(*_: object, **_options: object) -> None:
+        url = httpx2.URL(json.loads((home / SERVER_FILE).read_text())["url"])
+        socket.create_connection((url.host, url.port or 0), timeout=WAIT_S).close()
+        raise ReachedError
+
+    monkeypatch.setattr("registry.server._Server.startup", startup)
+    with pytest.raises(ReachedError):
+        serve(Settings(home=home, actor="user:ana", port=0))
+    assert not (home / SERVER_FILE).exists()
 
 
 def test_where_others_can_ask_a_token_is_required(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
