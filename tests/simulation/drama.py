@@ -355,9 +355,7 @@ class Drama:
             for job in cloud.jobs.values():
                 job.polls_left = max(0, min(job.polls_left, 1))
         self._settle()
-        graces = (
-            GRACES if not self.believed.off_max else 2 * GRACES
-        )  # later by a clock that was ahead
+        graces = GRACES if not self.believed.off_max else 2 * GRACES  # later by a clock that was ahead
         for _ in range(graces):
             self.clock.advance(minutes=11)
             for _ in range(5):
