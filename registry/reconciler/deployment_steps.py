@@ -243,7 +243,7 @@ class DeploymentSteps(Steps):
         deployment = _deployment(step)
         who = Who(actor=step.actor, reason=step.why)
         if unsettled(step, self._uses, self._provider(deployment.connection)):
-            return Waiting("its provider is asked with the next sweep whether anybody called it")
+            return Waiting("its provider has not yet said whether anybody called it: the sweep asks")
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)

@@ -43,12 +43,12 @@ class Idling(Steps):
         lag = provider.capabilities.use_lag
         if lag is None:
             return
-        asked: dict[str, tuple[str, datetime]] = {}
+        asked: dict[str, tuple[DeploymentState, datetime]] = {}
         last_used = self._uses.all()
         for owner, report in present:
             since = self._due_since(owner, last_used.get(owner.id), now - lag)
             if since is not None:
-                asked[report.id] = (owner.id, since)
+                asked[report.id] = (owner, since)
         if not asked:
             return
         try:
@@ -61,8 +61,9 @@ class Idling(Steps):
             told = {}
         else:
             self._mute.discard(connection.name)
-        for one, (deployment, _) in asked.items():
-            self._uses.told(deployment, told.get(one), until=now - lag)
+        for one, (owner, _) in asked.items():
+            if one in told or not owner.attached:  # only what is ours is called through this registry
+                self._uses.told(owner.id, told.get(one), until=now - lag)
 
     def _due_since(
         self, deployment: DeploymentState, last_used: datetime | None, known_until: datetime

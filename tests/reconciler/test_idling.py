@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from providers.errors import OutcomeUnknownError, ProviderError, RejectedError, UnauthorizedError, UnavailableError
+from registry.application.ports import DeploymentQuery, Usage
 from tests.cloud import Deployed
 from tests.fakes import provider_error
 from tests.stage import ANA, BOT, Stage
@@ -84,7 +85,7 @@ def test_nothing_is_deleted_as_idle_before_the_sweep_has_asked(stage: Stage) -> 
     stage.let_pass(days=8)
     assert stage.states() == ["serving"]
     views = [view for view in stage.registry.reconciler.run() if view.detail]
-    assert "is asked with the next sweep" in str(views)
+    assert "the sweep asks" in str(views)
     one.last_used_at = stage.clock.time
     sweep(stage)
     assert stage.states() == ["serving"]
@@ -144,6 +145,21 @@ def test_where_metrics_may_not_be_read_an_attached_one_is_never_idle_and_it_is_s
     assert stage.states() == ["serving"]
     assert len([record for record in caplog.records if "is never idle" in record.message]) == 1
     assert theirs.id in stage.cloud().deployments
+
+
+def test_one_call_through_this_registry_does_not_say_that_nobody_else_calls(stage: Stage) -> None:
+    attached(stage)
+    one = stage.log.deployments(DeploymentQuery())[-1]
+    now = stage.clock.time
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    stage.log.record_usage([Usage(model=BOT, version=1, deployment=one.id, hour=hour, requests=1, last_used_at=now)])
+    stage.cloud().fail("last-used", provider_error(UnauthorizedError), times=9)
+    for _ in range(4):
+        sweep(stage, days=7)
+    assert stage.states() == ["serving"]
+    stage.cloud().faults.clear()
+    sweep(stage)
+    assert stage.states() == ["deleted"]
 
 
 def test_where_metrics_may_not_be_read_a_standby_of_ours_is_idle_by_the_calls_of_this_registry(stage: Stage) -> None:
