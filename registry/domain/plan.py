@@ -227,8 +227,8 @@ def idle_since(
 ) -> datetime | None:
     """Since when nobody has called a standby; None where it is no standby, or where nobody knows.
 
-    One that this registry made is called through this registry, which records every call. One that existed before may
-    be called by anyone: it is idle only when something has told of a call, and none came after.
+    `last_used`: by this registry's own calls and by what its provider tells. One that existed before may be called by
+    anyone: it is idle only when either has told, and no call came after.
     """
     if version is None or version.state in {"active", "deploying"} or deployment.serving_at is None:
         return None
