@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from providers.errors import ProviderError
+from providers.ports import ConnectionCheck, Deployments
+
 HOUR = timedelta(hours=1)
 LAG = timedelta(minutes=15)
 """How late a call may show. Azure Monitor and CloudWatch speak of a few minutes; both promise nothing."""
+
+
+def check(deployments: Deployments, *, now: datetime) -> ConnectionCheck:
+    """Whether they can be read. Passed either way, because nothing needs them."""
+    try:
+        deployments.last_used({"tenure-connection-test": now})
+    except ProviderError as error:
+        detail = f"optional, and not read, so that idle_delete sees only calls through Tenure: {error.message}"
+    else:
+        detail = "idle_delete sees calls past Tenure, too"
+    return ConnectionCheck(name="metrics", passed=True, detail=detail)
 
 
 def begin(since: Iterable[datetime], *, now: datetime, kept: timedelta) -> datetime:

@@ -64,7 +64,7 @@ class AzureProvider:
         if self.settings.fine_tuning:
             role = "grant Cognitive Services OpenAI Contributor: fine_tuning is allowed for this connection"
             checks.append(_checked("fine-tuning", self._jobs, role))
-        return checks
+        return [*checks, uses.check(self.deployments, now=self._now())]
 
     def base_models(self) -> Sequence[str]:
         """Those that Azure says can be tuned."""

@@ -56,6 +56,8 @@ class BedrockProvider:
         if self.settings.fine_tuning:
             remedy = "allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject, here and to role_arn"
             checks.append(_checked("s3", self._probe_s3, remedy))
+        if self.settings.metrics:
+            checks.append(uses.check(self.deployments, now=self._now()))
         return checks
 
     def base_models(self) -> Sequence[str]:

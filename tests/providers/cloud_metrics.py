@@ -73,6 +73,16 @@ class CloudMetrics:
         error = _refused(harness, fault)
         assert isinstance(error, UnauthorizedError)
 
+    def test_the_connections_test_says_whether_they_can_be_read_and_passes_without(self, harness: CloudHarness) -> None:
+        provider = harness.connect()
+        detail = {one.name: one.detail for one in provider.check()}
+        assert detail["metrics"] == "idle_delete sees calls past Tenure, too"
+        for name in METRICS:
+            harness.rehearsal.faults.inject(name, faults.forbidden())
+        (check,) = (one for one in provider.check() if one.name == "metrics")
+        assert check.passed
+        assert check.detail.startswith("optional, and not read")
+
     @pytest.mark.parametrize(
         "fault",
         [faults.throttled(), faults.server_error(503), faults.reset(after_effect=False), faults.reset_in_body()],

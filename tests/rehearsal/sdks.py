@@ -79,6 +79,7 @@ def aws_client(rehearsal: Rehearsal, service: str, *, access_key: str | None = N
         "bedrock": rehearsal.bedrock_url,
         "bedrock-runtime": rehearsal.bedrock_runtime_url,
         "s3": rehearsal.s3_url,
+        "cloudwatch": rehearsal.bedrock_url,
     }[service]
     environment = rehearsal.environment()
     client: Any = _AWS.client(

@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.rest import HttpRequest
 
 from providers.rehearsal import Rehearsal
 from providers.rehearsal.faults import delete_reappears, doomed
@@ -279,3 +280,38 @@ def test_the_workspace_connection_leads_to_the_resource(rehearsal: Rehearsal, mo
         assert [connection.name for connection in client.connections.list()] == ["aoai"]
         assert [deployment.name for deployment in client.azure_openai_deployments.list("aoai")] == ["a"]
         assert client.workspaces.get(str(settings["workspace"])).name == settings["workspace"]
+
+
+def metrics(rehearsal: Rehearsal, **changes: str) -> dict[str, Any]:
+    account = arm_client(rehearsal).accounts.get(GROUP, ACCOUNT).id
+    asked = {
+        "api-version": "2024-02-01", "metricnames": "AzureOpenAIRequests", "interval": "PT1H", "aggregation": "Total",
+        "timespan": "2026-11-20T12:00:00Z/2026-11-20T18:00:00Z", "$filter": "ModelDeploymentName eq '*'", **changes,
+    }  # fmt: skip
+    request = HttpRequest("GET", f"{account}/providers/Microsoft.Insights/metrics", params=asked)
+    client: Any = arm_client(rehearsal)
+    response = client._send_request(request)
+    response.raise_for_status()
+    return dict(response.json()["value"][0])
+
+
+def test_azure_monitor_counts_requests_by_deployment_and_hour(rehearsal: Rehearsal) -> None:
+    arm, client = arm_client(rehearsal), azure_client(rehearsal)
+    for name in ("one", "two"):
+        arm.deployments.begin_create_or_update(GROUP, ACCOUNT, name, _body(BASE), polling=False)
+        rehearsal.clock.advance(60)
+    for _ in range(3):
+        client.chat.completions.create(model="one", messages=[{"role": "user", "content": "hi"}])
+    assert metrics(rehearsal)["timeseries"] == [], "not counted yet"
+    rehearsal.clock.advance(3600)
+    client.chat.completions.create(model="one", messages=[{"role": "user", "content": "hi"}])
+    rehearsal.clock.advance(300)
+    (series,) = metrics(rehearsal)["timeseries"]
+    assert series["metadatavalues"][0]["value"] == "one"
+    assert [point["total"] for point in series["data"]] == [3.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("changes", [{"metricnames": "Latency"}, {"interval": "PT1M"}, {"$filter": "ApiName eq '*'"}])
+def test_other_metrics_are_not_rehearsed(rehearsal: Rehearsal, changes: dict[str, str]) -> None:
+    with pytest.raises(HttpResponseError, match="is rehearsed"):
+        metrics(rehearsal, **changes)

@@ -328,3 +328,36 @@ def test_another_key_is_refused(rehearsal: Rehearsal, service: str) -> None:
     name, arguments = calls[service]
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
         getattr(client, name)(**arguments)
+
+
+def counted(rehearsal: Rehearsal, model: str, *, metric: str = "Invocations", stat: str = "Sum") -> dict[str, Any]:
+    what = {"Namespace": "AWS/Bedrock", "MetricName": metric, "Dimensions": [{"Name": "ModelId", "Value": model}]}
+    query = {"Id": "a", "MetricStat": {"Metric": what, "Period": 3600, "Stat": stat}}
+    now = rehearsal.clock.now()
+    found = aws_client(rehearsal, "cloudwatch").get_metric_data(
+        MetricDataQueries=[query], StartTime=now - timedelta(days=1), EndTime=now
+    )
+    return dict(found["MetricDataResults"][0])
+
+
+def test_cloudwatch_counts_invocations_by_model_and_hour(rehearsal: Rehearsal) -> None:
+    bedrock = aws_client(rehearsal, "bedrock")
+    arn = bedrock.create_custom_model_deployment(modelDeploymentName="dep", modelArn=custom_model(rehearsal))[
+        "customModelDeploymentArn"
+    ]
+    rehearsal.clock.advance(60)
+    runtime = aws_client(rehearsal, "bedrock-runtime")
+    for count in (2, 1):
+        for _ in range(count):
+            runtime.converse(modelId=arn, messages=[{"role": "user", "content": [{"text": "hi"}]}])
+        rehearsal.clock.advance(3600)
+    assert counted(rehearsal, arn)["Values"] == [1.0, 2.0], "the newest first"
+    assert counted(rehearsal, f"{arn}-not")["Values"] == []
+    assert counted(rehearsal, arn, metric="InvocationThrottles")["Values"] == []
+
+
+def test_other_metrics_are_not_rehearsed(rehearsal: Rehearsal) -> None:
+    with pytest.raises(ClientError, match=r"ValidationException.*by the hour are rehearsed"):
+        counted(rehearsal, "x", stat="Average")
+    with pytest.raises(ClientError, match=r"ValidationException.*Only GetMetricData"):
+        aws_client(rehearsal, "cloudwatch").list_metrics()

@@ -60,7 +60,7 @@ def test_the_resource_is_found_through_the_workspace_connection(harness: CloudHa
 def test_the_endpoint_is_asked_for_where_only_the_account_is_named(harness: CloudHarness) -> None:
     provider = _with(harness, workspace=None, workspace_connection=None, endpoint=None)
     assert BASE in provider.base_models()
-    assert [check.name for check in provider.check()] == ["resource manager", "data plane", "fine-tuning"]
+    assert [check.name for check in provider.check()] == ["resource manager", "data plane", "fine-tuning", "metrics"]
 
 
 def test_the_data_plane_takes_azures_own_credential_too(harness: CloudHarness) -> None:

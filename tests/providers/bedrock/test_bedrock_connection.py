@@ -61,7 +61,7 @@ def test_settings_that_make_no_sense_are_refused(harness: CloudHarness, setting:
 def test_an_account_for_serving_only_needs_no_bucket(harness: CloudHarness) -> None:
     harness.set(fine_tuning=False, s3_uri=None, role_arn=None)
     provider = harness.connect()
-    assert [check.name for check in provider.check()] == ["models", "serving"]
+    assert [check.name for check in provider.check()] == ["models", "serving", "metrics"]
     with pytest.raises(RejectedError, match="fine_tuning = false"):
         provider.training.validate(harness.training_request("job-1"))
 
