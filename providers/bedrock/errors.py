@@ -24,7 +24,9 @@ from providers.waits import retry_after_s
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-THROTTLED = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded"})
+THROTTLED = frozenset(
+    {"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded"}
+)
 UNAUTHORIZED = frozenset(
     {
         "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
