@@ -218,8 +218,11 @@ class FakeDeployments:
 
     def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
         def look() -> dict[str, datetime]:
+            assert self._cloud.capabilities.use_lag is not None
+            counted = self._cloud.clock() - self._cloud.capabilities.use_lag
             known = [one for one in self._cloud.deployments.values() if one.id in since]
-            return {one.id: max(since[one.id], one.last_used_at or since[one.id]) for one in known}
+            used = {one.id: one.last_used_at for one in known if one.last_used_at and one.last_used_at <= counted}
+            return {one.id: max(since[one.id], used.get(one.id, since[one.id])) for one in known}
 
         return self._cloud.call("last-used", look)
 

@@ -82,22 +82,34 @@ def test_an_attached_standby_that_somebody_called_is_idle_so_long_after_the_last
 
 def test_nothing_is_deleted_as_idle_before_the_sweep_has_asked(stage: Stage) -> None:
     one = standby(stage)
-    stage.let_pass(days=8)
+    stage.clock.advance(days=7, hours=23)
+    one.last_used_at = stage.clock.time
+    stage.let_pass(hours=1)
     assert stage.states() == ["serving"]
     views = [view for view in stage.registry.reconciler.run() if view.detail]
     assert "the sweep asks" in str(views)
-    one.last_used_at = stage.clock.time
     sweep(stage)
     assert stage.states() == ["serving"]
 
 
-def test_an_answer_from_before_the_last_moments_is_asked_for_again(stage: Stage) -> None:
+def test_nobody_is_asked_before_the_last_call_that_matters_would_be_counted(stage: Stage) -> None:
     one = standby(stage)
-    sweep(stage, days=7, minutes=5)
-    assert stage.states() == ["serving"], "who called five minutes ago is not counted yet"
+    stage.clock.advance(days=6, hours=23, minutes=58)
     one.last_used_at = stage.clock.time
-    sweep(stage, minutes=20)
-    assert stage.states() == ["serving"]
+    sweep(stage, minutes=5)
+    assert (stage.states(), stage.cloud().count("last-used")) == (["serving"], 0), "too early to be counted, and to ask"
+    sweep(stage, minutes=15)
+    assert (stage.states(), stage.cloud().count("last-used")) == (["serving"], 1)
+
+
+def test_an_answer_holds_for_the_moments_that_were_counted_by_then(stage: Stage) -> None:
+    one = standby(stage)
+    stage.clock.advance(minutes=10)
+    one.last_used_at = stage.clock.time
+    sweep(stage, days=7, minutes=10)
+    assert (stage.states(), stage.cloud().count("last-used")) == (["serving"], 1), "seven days less five minutes"
+    sweep(stage, minutes=6)
+    assert stage.states() == ["deleted"]
 
 
 def test_providers_are_asked_for_all_at_once_and_only_when_nothing_else_keeps_a_standby(stage: Stage) -> None:
