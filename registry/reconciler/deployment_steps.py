@@ -242,13 +242,14 @@ class DeploymentSteps(Steps):
     def request_deletion(self, step: Step) -> Done:
         deployment = _deployment(step)
         who = Who(actor=step.actor, reason=step.why)
-        if unsettled(step, self._uses, self._provider(deployment.connection)):
+        idle = step.actor == "policy:delete-idle"
+        if idle and unsettled(step, self._uses, self._provider(deployment.connection)):
             return Waiting("its provider has not yet said whether anybody called it: the sweep asks")
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)
             version = unit.version(VersionRef(deployment.model, deployment.version))
-            last_used = self._uses.of(deployment.id) if step.actor == "policy:delete-idle" else None
+            last_used = self._uses.of(deployment.id) if idle else None
             if current is None or not still_wanted(step, current, version, last_used):
                 return [], {}
             return deploying.undeploy(current, version, (), who), {}

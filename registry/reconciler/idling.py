@@ -25,7 +25,7 @@ LIMIT_MIN = timedelta(hours=1)
 
 def unsettled(step: Step, uses: Uses, provider: Provider) -> bool:
     """Whether the provider has still to be asked if anybody called the standby that this step deletes as idle."""
-    if step.actor != "policy:delete-idle" or provider.capabilities.use_lag is None:
+    if provider.capabilities.use_lag is None:
         return False
     assert step.due_at is not None
     assert step.since is not None
