@@ -45,6 +45,7 @@ CHANGES: Sequence[dict[str, object]] = (
 STEPS = 60
 QUIET_PASSES_MAX = 400
 PASS_S = 20.0
+SWEEP_EVERY = 30
 GRACES = 5
 """Rounds of eleven minutes and a sweep, after the storm: longer than any grace of a policy here."""
 CLOCKS_WRONG = 0.15
@@ -370,7 +371,7 @@ class Drama:
 
     def _settle(self) -> None:
         for number in range(QUIET_PASSES_MAX):
-            self._pass()
+            self._pass(sweep=number % SWEEP_EVERY == SWEEP_EVERY - 1)
             self._check()
             if number > 5 and not self.stage.registry.reconciler.in_motion():
                 return
