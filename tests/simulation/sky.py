@@ -129,6 +129,8 @@ class StormyCloud(Cloud):
         """Operations whose last answer was cut short: it does not happen twice in a row."""
         self.shown: set[str] = set()
         """Jobs that a list showed to the process that runs now: it has no excuse for not knowing them."""
+        self.twins: set[str] = set()
+        """Jobs that were made of one request."""
         self._told: dict[str, list[Any]] = {}
         """The last two reports that differ, of each job and deployment."""
 
@@ -247,7 +249,12 @@ class StormyCloud(Cloud):
 
     def submit(self, request: TrainingRequest) -> Job:
         self.sky.intended("submit", request.token)
-        return super().submit(request)
+        before = self.jobs.keys() | set[str]()
+        made = super().submit(request)
+        new = self.jobs.keys() - before
+        if len(new) > 1:
+            self.twins |= new
+        return made
 
     def create(self, request: DeploymentRequest) -> Deployed:
         self.sky.intended("create", request.name)
