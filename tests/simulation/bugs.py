@@ -226,6 +226,21 @@ def _failed_look_is_empty() -> Planting:
     return patch.object(JobSteps, "look", look)
 
 
+@bug("a job that has ended may end again")
+def _ends_again() -> Planting:
+    right = JobSteps._stop
+
+    def stop(self: JobSteps, version: Any, report: Any) -> Any:
+        if report is not None and report.outcome == "running":
+            who = job_steps.SCHEDULER
+            ended = versions.Finished(outcome="cancelled", status="cancelled")
+            self._append(versions.ref_of(version), lambda now: versions.finished(now, ended, who))
+            return "cancelled"
+        return right(self, version, report)
+
+    return patch.object(JobSteps, "_stop", stop)
+
+
 @bug("what is to be deleted is known by its name alone")
 def _by_name() -> Planting:
     return patch.object(deployment_steps, "_name_at_provider", lambda one: one.name)

@@ -45,6 +45,8 @@ class Rules:
             self._fold(event)
             if event.type == "deployment-deleted":
                 self._deleted(cast("DeploymentState", self.states[event.stream]), clouds)
+            if event.stream.startswith("version:"):
+                _really_ended(cast("VersionState", self.states[event.stream]), clouds)
 
     def _fold(self, event: Event) -> None:
         state = self.states.get(event.stream)
@@ -95,6 +97,14 @@ class Rules:
         for position, hash_ in told.items():
             if self.seen.get(position) != hash_:
                 raise Broken(f"event {position} was acknowledged and is not there")
+
+
+def _really_ended(version: VersionState, clouds: Iterable[StormyCloud]) -> None:
+    """A provider's answers may be late, never early: a job that is final in the log is so in truth."""
+    for cloud in clouds:
+        job = cloud.jobs.get(version.job_id or "")
+        if version.job_final and cloud.name == version.connection and job is not None and job.outcome == "running":
+            raise Broken(f"{job.id} of {version.model}@{version.version} is {version.job_status}, and still runs")
 
 
 def bills_of(cloud: StormyCloud, one: DeploymentState) -> list[Bill]:
