@@ -10,7 +10,7 @@ from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedErr
 from providers.ports import JobReport, Provider
 from registry.application.commands import training_request
 from registry.application.finishing import finished
-from registry.application.ports import Metric
+from registry.application.ports import Metric, VersionQuery
 from registry.application.unit import Command, Unit
 from registry.domain import events as ev
 from registry.domain import versions
@@ -303,8 +303,6 @@ class JobSteps(Steps):
 
     def _shared(self, version: VersionState) -> bool:
         """Whether another version that is not deleted was made from (or imported) the same artifact."""
-        from registry.application.ports import VersionQuery
-
         page = self._log.versions(VersionQuery(connection=version.connection))
         return any(
             one.artifact_id == version.artifact_id and one.state != "deleted"
