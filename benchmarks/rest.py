@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+import uvloop
 
 from registry.domain import events as ev
 from registry.domain.events import NewEvent
@@ -43,7 +44,7 @@ def main() -> None:
         fill(Path(folder), VERSIONS // scale)
         with serving(Path(folder)) as (host, port):
             server = psutil.Process(json.loads((Path(folder) / SERVER_FILE).read_text())["pid"])
-            asyncio.run(measure(host, port, server, VERSIONS // scale, scale))
+            uvloop.run(measure(host, port, server, VERSIONS // scale, scale))
 
 
 async def measure(host: str, port: int, server: psutil.Process, versions: int, scale: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from registry.application import tracing
 from registry.application.access import ANONYMOUS, NotSignedInError, Principal
 from registry.application.signing_in import CALLBACK
 from registry.domain.errors import TenureError
+from registry.system import TimeOrderedIds
 from registry.transport.gate import Gate, check_loopback, check_origin
 from registry.transport.logs import note, request_id
 from registry.transport.problems import is_openai, respond
@@ -67,6 +67,7 @@ class Guard:
         self._plain = app
         self._gate = gate
         self._loopback = loopback
+        self._new_id = TimeOrderedIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,7 +75,7 @@ class Guard:
             return
         headers = _headers(scope)
         given = headers.get("x-request-id", "")
-        name = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        name = given if _REQUEST_ID.fullmatch(given) else self._new_id()
         bound, asked = request_id.set(name), tracing.asked.set([])
         exchange = _Exchange(scope, send, name)
         try:

@@ -7,6 +7,7 @@ connection for as long as they like.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -15,6 +16,46 @@ HEAD_S_MAX = 30.0
 """From the first byte of a request, or from connecting, until its head is complete."""
 SILENCE_S_MAX = 60.0
 """Between two pieces of a body, while somebody waits for it."""
+
+
+class Joining:
+    """A transport that writes the head of an answer together with the first of its body.
+
+    A write is a system call that lets go of the interpreter's lock, and the loop has to wait for its turn again. A head
+    that nothing follows at once goes by itself, in the loop's next round.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport", "get_extra_info", "is_closing", "pause_reading", "resume_reading")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            data, self._held = self._held + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._held = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._transport.write(held)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- all else is the transport's
+        return getattr(self._transport, name)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -26,7 +67,7 @@ class BoundedHttp(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
         self._wait(HEAD_S_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:

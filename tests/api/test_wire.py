@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from registry.transport import wire
-from registry.transport.wire import BoundedHttp
+from registry.transport.wire import BoundedHttp, Joining
 from tests.api.conftest import WAIT_S
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -124,3 +125,49 @@ def test_a_large_body_in_pieces_and_many_requests_in_one_piece_are_answered(line
         (HEAD + b"Content-Length: 0\r\n\r\n") * 2000 + HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     )
     assert heard(line).count(b"HTTP/1.1 200") == 2001
+
+
+class Recorder(asyncio.Transport):
+    """What a transport was asked to write, call by call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.writes.append(b"closed")
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing is read here."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read here."""
+
+
+async def test_the_head_of_an_answer_is_written_together_with_what_follows_at_once() -> None:
+    under = Recorder()
+    transport = Joining(under, asyncio.get_running_loop())
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    transport.write(b"first")
+    transport.write(b"second")
+    await asyncio.sleep(0)
+    assert under.writes == [b"HTTP/1.1 200 OK\r\n\r\nfirst", b"second"]
+
+
+async def test_the_head_of_a_stream_that_has_nothing_to_say_yet_goes_by_itself() -> None:
+    under = Recorder()
+    transport = Joining(under, asyncio.get_running_loop())
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await asyncio.sleep(0)
+    assert under.writes == [b"HTTP/1.1 200 OK\r\n\r\n"]
+    transport.write(b"HTTP/1.1 is what this body begins with")
+    transport.close()
+    assert under.writes[1:] == [b"HTTP/1.1 is what this body begins with", b"closed"]
+    await asyncio.sleep(0)
+    assert under.writes[3:] == []
