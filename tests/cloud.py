@@ -52,6 +52,7 @@ class Job:
     outcome: JobOutcome = "running"
     status: str = "running"
     error: str | None = None
+    finished_at: datetime | None = None
     data_kept: bool = True
     ours: bool = True
     tokens: int = 1000
@@ -235,6 +236,9 @@ class Cloud:
             return known
         return self._deploy(request.name, token=request.token, artifact_id=request.artifact.id)
 
+    def jobs_of(self, token: str) -> list[Job]:
+        return [one for one in self.jobs.values() if one.token == token]
+
     def submit(self, request: TrainingRequest) -> Job:
         known = next((one for one in self.jobs.values() if one.token == request.token), None)
         if known is not None and self.idempotent:
@@ -260,6 +264,7 @@ class Cloud:
             return
         outcome, detail = self.results.popleft() if self.results else ("succeeded", {"valid_loss": 1.0})
         job.outcome, job.status = outcome, outcome
+        job.finished_at = job.finished_at or self.clock()
         if isinstance(detail, str):
             job.error = detail
         else:

@@ -87,9 +87,7 @@ class FakeTraining:
         return self._cloud.call("submit", lambda: self._report(self._cloud.submit(request)))
 
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
-        return self._cloud.call(
-            "find", lambda: [self._report(one) for one in self._cloud.jobs.values() if one.token == token]
-        )
+        return self._cloud.call("find", lambda: [self._report(one) for one in self._cloud.jobs_of(token)])
 
     def unfinished(self) -> Sequence[JobReport]:
         running = [one for one in self._cloud.jobs.values() if one.outcome == "running" and one.ours]
@@ -159,6 +157,7 @@ class FakeTraining:
             error=job.error,
             step=1,
             steps_total=3,
+            finished_at=job.finished_at if done else None,
             trained_tokens=job.tokens if done else None,
             duration_s=60.0 if done else None,
         )

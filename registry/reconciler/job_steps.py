@@ -96,6 +96,7 @@ class JobSteps(Steps):
 
     def _create(self, version: VersionState) -> Done:
         request = training_request(self._home, version, self._commands.registry_id())
+        self._looks.unheard.discard(request.name)
         try:
             report = self._provider(version.connection).training.submit(request)
         except (UnauthorizedError, UnavailableError):
@@ -107,7 +108,6 @@ class JobSteps(Steps):
             self._append(ref_of(version), lambda now: versions.failed(now, message, _provider_who(version)))
             return f"refused: {message}"
         except OutcomeUnknownError as error:
-            self._looks.unheard.discard(request.name)
             unknown = ev.TrainingOutcomeUnknown(attempt=version.attempt, error=error.message)
             stream = f"version:{ref_of(version)}"
             self._append(

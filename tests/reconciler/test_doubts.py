@@ -92,6 +92,29 @@ def test_a_job_that_is_asked_for_again_and_again_without_an_answer_is_made_once(
     assert stage.types(str(ref)).count("training-outcome-unknown") == 1
 
 
+def test_a_job_whose_first_look_fails_after_an_earlier_refusal_is_not_sent_again_for_one_stale_list(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = stage.cloud()
+    call: Callable[[str, Any], Any] = cloud.call
+    lists: list[object] = [provider_error(UnavailableError), []]
+
+    def late(operation: str, effect: Callable[[], object]) -> object:
+        answer = call(operation, effect)
+        if operation == "find" and answer and lists:
+            answer = lists.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+        return answer
+
+    monkeypatch.setattr(cloud, "call", late)
+    cloud.idempotent = False
+    cloud.fail("submit", provider_error(UnavailableError))
+    stage.trained()
+    assert (lists, len(cloud.jobs)) == ([], 1)
+    assert cloud.calls.count("submit") == 2
+
+
 def test_losses_that_may_not_be_read_keep_no_job_from_ending(stage: Stage) -> None:
     ref = stage.fine_tune()
     stage.run()

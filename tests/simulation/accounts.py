@@ -17,6 +17,8 @@ from tests.simulation.sky import Sky, StormyCloud, StormyProviders
 BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 COMMITMENT = timedelta(days=30)
 ANNOUNCED, DEARER = datetime(2027, 5, 20, tzinfo=UTC), datetime(2027, 7, 1, tzinfo=UTC)
+LONG_H = (1.0, 40.0)
+"""How long a training takes whose end nobody waits for."""
 BARGAIN = datetime(2027, 9, 17, tzinfo=UTC)
 """On this day a price falls at once."""
 
@@ -60,7 +62,9 @@ def tariffs() -> dict[str, Tariff]:
 
 
 class BillingCloud(StormyCloud):
-    """It meters itself. Trainings take so many tokens as they take; now and then somebody commits to a month."""
+    """It meters itself. Trainings take so many tokens as they take, and some of them hours, so that they end unseen,
+    also in another month; now and then somebody commits to a month.
+    """
 
     def __init__(self, name: str, sky: Sky, tariff: Tariff) -> None:
         super().__init__(name, sky, serving="none" if name == "alone" else "deployment")
@@ -73,13 +77,18 @@ class BillingCloud(StormyCloud):
     def _job(self, request: Any) -> Job:
         job = super()._job(request)
         job.tokens = self.sky.random.randint(10_000, 4_000_000)
+        if self.sky.random.random() < 0.25:
+            job.finished_at = self.clock.time + timedelta(hours=self.sky.random.uniform(*LONG_H))
         return job
 
     def progress(self, job: Job) -> None:
+        if job.finished_at is not None and self.clock.time < job.finished_at:
+            return
         before = job.outcome
         super().progress(job)
         if job.outcome != before and job.outcome == "succeeded":
-            self.meter.training(job, self.clock.time)
+            assert job.finished_at is not None
+            self.meter.training(job, job.finished_at)
 
     def create(self, request: DeploymentRequest) -> Deployed:
         known = len(self.bills)

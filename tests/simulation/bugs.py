@@ -82,6 +82,11 @@ def _no_look() -> Planting:
     return patch.object(JobSteps, "_find", lambda *_: [])
 
 
+@bug("one empty list is believed, and the job is sent again")
+def _one_empty_list() -> Planting:
+    return patch.object(JobSteps, "_find", JobSteps._all_of)
+
+
 @bug("a second deployment takes the name of the first")
 def _name_reused() -> Planting:
     return patch.object(deploying, "resource_name", lambda registry, ref, _: resource_name(registry, ref, 1))

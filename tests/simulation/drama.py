@@ -22,7 +22,7 @@ from tests.clock import FakeClock, SequentialIds
 from tests.cloud import Crash, Deployed
 from tests.simulation.disk import Disk
 from tests.simulation.rules import Broken, Rules, at_rest, billed_is_shown
-from tests.simulation.sky import MortalLog, Results, Sky, StormyCloud, StormyProviders, WrongClock
+from tests.simulation.sky import LISTS_MIN, MortalLog, Results, Sky, StormyCloud, StormyProviders, WrongClock
 from tests.stage import DOCUMENT, Stage
 
 MODELS = ("bot", "desk")
@@ -91,7 +91,7 @@ class Drama:
         log = cast("EventLog", self._disk.log) if self._disk is not None else None
         self.stage = Stage(home, document={}, clock=self.believed, log=log)
         self.sky = Sky(Random(seed + 2), self.clock, self.tell)
-        self.sky.intended, self.sky.deleted = self._intended, self._deleting
+        self.sky.intended, self.sky.deleted, self.sky.again = self._intended, self._deleting, self._sent_again
         self.clouds = StormyProviders(self.sky)
         self.mortal = MortalLog(self.stage.log, self.sky, forgets=forgets)
         self.log = self.stage.log = cast("EventLog", self.mortal)
@@ -317,6 +317,12 @@ class Drama:
             known = any(one.job_token == name and one.submitted for one in self.log.versions(VersionQuery()).items)
         if not known:
             raise Broken(f"{operation} of {name} without an intent in the log")
+
+    def _sent_again(self, cloud: StormyCloud, token: str) -> None:
+        """By a clock that jumped the create may seem to have been so long ago that one list is enough."""
+        lists = cloud.unshown.get(token, 0)
+        if lists < LISTS_MIN and not self.believed.off_max:
+            raise Broken(f"{cloud.name} has a job for {token}, which is sent again after {lists} lists without it")
 
     def _deleting(self, cloud: StormyCloud, gone: Deployed) -> None:
         """What the active version is served by is not deleted, unless something else serves it."""

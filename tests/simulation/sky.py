@@ -42,6 +42,8 @@ BEFORE = (
     *("server error before", "timed out before", "unauthorized", "killed before"),
 )
 AFTER = ("server error after", "timed out after", "reset in mid-body", "killed after")
+LISTS_MIN = 2
+"""Without a job, until it may be sent again."""
 SLOW_S = (10.0, 90.0)
 """How long an answer may be under way, on its way there and back again."""
 
@@ -75,6 +77,8 @@ class Sky:
     kills: int = 0
     intended: Callable[[str, str], None] = lambda _, __: None
     """Told of every create, with operation and name, before it has its effect."""
+    again: Callable[[StormyCloud, str], None] = lambda _, __: None
+    """Told of a submit of what has a job already, before it has its effect."""
     deleted: Callable[[StormyCloud, Deployed], None] = lambda _, __: None
     """Told of every delete that takes effect, before it does."""
 
@@ -131,6 +135,9 @@ class StormyCloud(Cloud):
         """Jobs that a list showed to the process that runs now: it has no excuse for not knowing them."""
         self.twins: set[str] = set()
         """Jobs that were made of one request."""
+        self.unshown: dict[str, int] = {}
+        """By token: lists in a row without a job that had been made. One that was cut short counts more."""
+        self._asked = ""
         self._told: dict[str, list[Any]] = {}
         """The last two reports that differ, of each job and deployment."""
 
@@ -145,7 +152,7 @@ class StormyCloud(Cloud):
         if fault == "quota":
             raise RejectedError("quota exceeded: 0 of 5 left", operation=operation)
         if fault == "stale":
-            return self._stale(operation, effect)
+            return self._seen(operation, self._stale(operation, effect))
         self.deletes_ignored += fault == "does nothing" and operation == "delete"
         self.cancels_ignored += fault == "does nothing" and operation == "cancel"
         self.reappearing += fault == "comes back"
@@ -163,9 +170,16 @@ class StormyCloud(Cloud):
             self.sky.die()
         if fault in AFTER:
             self._lose(operation, str(fault))
-        answer = self._distorted(operation, fault, result)
+        return self._seen(operation, self._distorted(operation, fault, result))
+
+    def _seen(self, operation: str, answer: _T) -> _T:
+        """What a list of jobs showed to whoever asked, and what it hid from them."""
         if operation == "find":
-            self.shown.update(one.id for one in cast("list[JobReport]", answer))
+            shown = [one.id for one in cast("list[JobReport]", answer)]
+            self.shown.update(shown)
+            hidden = super().jobs_of(self._asked) and not shown
+            lists = LISTS_MIN if operation in self._cut else 1
+            self.unshown[self._asked] = self.unshown.get(self._asked, 0) + lists if hidden else 0
         return answer
 
     def _lose(self, operation: str, fault: str) -> None:
@@ -245,10 +259,16 @@ class StormyCloud(Cloud):
         if not self._in_the_past:
             super().reappear(name_or_id)
 
+    def jobs_of(self, token: str) -> list[Job]:
+        self._asked = token
+        return super().jobs_of(token)
+
     # What changes the truth
 
     def submit(self, request: TrainingRequest) -> Job:
         self.sky.intended("submit", request.token)
+        if super().jobs_of(request.token):
+            self.sky.again(self, request.token)
         before = self.jobs.keys() | set[str]()
         made = super().submit(request)
         new = self.jobs.keys() - before
