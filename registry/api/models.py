@@ -108,8 +108,7 @@ class Models:
         """What the policy would do now, and why. Changes nothing."""
         check(request, "read", model)
         self._reading.model_state(model)
-        mine = {one.id for one in self._reading.deployments(model=model)}
-        steps = [one for one in self._reconciler.plan() if one.subject in mine]
+        steps = self._reconciler.policy_plan(model)
         return listing(*page_of(steps, lambda one: f"{one.action} {one.subject}", limit, cursor))
 
     def policy_replay(

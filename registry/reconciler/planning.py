@@ -119,7 +119,7 @@ class Planning:
         for version in (*motion.versions, *motion.serving):
             self._group(version.model).versions[version.version] = version
         for deployment in motion.deployments:
-            self._group(_model_of(deployment)).deployments[deployment.id] = deployment
+            self._group(model_of(deployment)).deployments[deployment.id] = deployment
         for version in motion.versions:
             if version.state == "deploying" or version.deletion_requested:
                 group = self._group(version.model)
@@ -189,7 +189,7 @@ class Planning:
             group.surplus = None
 
     def _set_deployment(self, deployment: DeploymentState) -> None:
-        name = _model_of(deployment)
+        name = model_of(deployment)
         group = self._group(name)
         group.steps = None
         group.deployments[deployment.id] = deployment
@@ -302,11 +302,11 @@ def _is_moving(version: VersionState) -> bool:
 def about(step: Step) -> str | None:
     """The model that a step is about."""
     if step.deployment is not None:
-        return _model_of(step.deployment)
+        return model_of(step.deployment)
     return step.version.model if step.version is not None else step.model
 
 
-def _model_of(deployment: DeploymentState) -> str:
+def model_of(deployment: DeploymentState) -> str:
     """Of an orphan: the model that it seems to belong to, whose policy says what is done about it."""
     return deployment.model or (deployment.suspected or "").rpartition("@")[0]
 

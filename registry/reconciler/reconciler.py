@@ -8,7 +8,7 @@ Errors of one subject keep the others going.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from registry.reconciler.allowance import Allowance
 from registry.reconciler.backoff import Backoff
 from registry.reconciler.connections import Connections
 from registry.reconciler.deployment_steps import DeploymentSteps
+from registry.reconciler.foretelling import policy_steps, used_until
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
 from registry.reconciler.misses import Misses
@@ -97,7 +98,7 @@ class Reconciler:
             misses=Misses(log, door, clock),
             uses=Uses(log, clock),
         )
-        self._looks = parts.looks
+        self._looks, self._uses = parts.looks, parts.uses
         self._planning = Planning(log, providers, parts.uses)
         self._sweeping = Sweeping(parts)
         jobs, deployments = JobSteps(parts), DeploymentSteps(parts)
@@ -138,6 +139,16 @@ class Reconciler:
             for step in self._planning.steps()
             if step.actor.startswith("policy:") and about(step) == model
         ]
+
+    def foretell(
+        self, model: str, *, rules: Mapping[str, object] | None = None, past: tuple[int, datetime] | None = None
+    ) -> list[StepView]:
+        """What a policy would do about one model by itself: by other rules than its own, or at a position in the past,
+        with the time that was then. Raises BadInputError for rules that are none.
+        """
+        used = self._uses.all() if past is None else used_until(self._log, model, past[1])
+        steps = policy_steps(self._log, model, rules=rules, at=past[0] if past else None, last_used=used)
+        return [_view(step, "planned") for step in steps]
 
     def _foretold(self, step: Step, now: datetime) -> StepView:
         """Planned, or waiting and for what."""

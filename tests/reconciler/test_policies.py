@@ -9,7 +9,7 @@ import pytest
 
 from providers.errors import OutcomeUnknownError
 from registry.application.ports import DeploymentQuery, Usage
-from registry.domain.errors import RefusedError, UnavailableError
+from registry.domain.errors import BadInputError, RefusedError, UnavailableError
 from registry.domain.ids import VersionRef
 from registry.domain.states import DeploymentState
 from registry.reconciler.using import FRESH
@@ -298,6 +298,54 @@ def test_a_policys_plan_names_what_it_will_do_when_and_why(stage: Stage) -> None
     assert superseded.due_at - stage.clock.time < timedelta(minutes=10)
     assert idle.actor == "policy:delete-idle"
     assert stage.registry.reconciler.policy_plan("other") == []
+
+
+def test_other_rules_are_planned_without_being_set(stage: Stage) -> None:
+    stage.policy(superseded="keep", idle_delete="7d")
+    stage.active()
+    stage.active()
+    foretell = stage.registry.reconciler.foretell
+    position = stage.log.head()
+    (idle,) = stage.registry.reconciler.policy_plan(BOT)
+    assert [one.actor for one in foretell(BOT, rules={"superseded": "delete"})] == ["policy:delete-superseded"]
+    (same,) = foretell(BOT, rules={"superseded": "keep", "idle_delete": "7d"})
+    assert (same.why, same.due_at) == (idle.why, idle.due_at)
+    assert foretell("other", rules={"superseded": "delete"}) == []
+    with pytest.raises(BadInputError, match="idle_delete = 'soon' is not a duration"):
+        foretell(BOT, rules={"idle_delete": "soon"})
+    assert stage.log.head() == position
+
+
+def test_artifacts_beyond_those_kept_are_planned_as_they_would_be_and_as_they_were(stage: Stage) -> None:
+    stage.policy(superseded_grace="0s")
+    first = stage.active()
+    stage.active()
+    stage.active()
+    stage.settle()
+    foretell = stage.registry.reconciler.foretell
+    (would,) = foretell(BOT, rules={"keep_artifacts": 1})
+    assert (would.actor, would.subject) == ("policy:keep-artifacts", str(first))
+    stage.policy(keep_artifacts=1)
+    then = stage.log.head(), stage.clock.time
+    stage.settle()
+    assert stage.state(first) == "deleted"
+    (was,) = foretell(BOT, past=then)
+    assert was.subject == str(first)
+    assert foretell(BOT) == []
+
+
+def test_what_a_policy_would_have_done_is_told_by_the_calls_that_were_known_then(stage: Stage) -> None:
+    stage.policy(idle_delete="7d")
+    standby(stage)
+    stage.let_pass(days=1)
+    called(stage)
+    then = stage.log.head(), stage.clock.time
+    stage.clock.advance(days=2)
+    called(stage)
+    (idle,) = stage.registry.reconciler.foretell(BOT, past=then)
+    assert idle.due_at == then[1] + timedelta(days=7)
+    (later,) = stage.registry.reconciler.foretell(BOT, past=(stage.log.head(), stage.clock.time))
+    assert later.due_at == stage.clock.time + timedelta(days=7)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

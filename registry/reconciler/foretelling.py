@@ -1,0 +1,64 @@
+"""What a model's policy does by itself: as it was at some time, or as it would be by other rules. Does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
+from registry.domain import orphan_jobs
+from registry.domain.ids import VersionRef
+from registry.domain.plan import Step, World, plan
+from registry.domain.policy import Policy, SchedulerSettings
+from registry.domain.states import VersionState
+from registry.reconciler.planning import about, model_of
+
+
+def policy_steps(
+    log: EventLog,
+    model: str,
+    *,
+    rules: Mapping[str, object] | None,
+    at: int | None,
+    last_used: Mapping[str, datetime],
+) -> list[Step]:
+    """One model is read afresh, where `Planning` keeps up with all of them as they are.
+
+    `rules`: the model's own, in place of those in force. Raises BadInputError for rules that are none.
+    """
+    registry = log.registry(at=at)
+    state = log.model(model, at=at)
+    policy = Policy.of(rules if rules is not None else state.policy if state else {}, registry.policy)
+    deployments = [one for one in log.deployments(DeploymentQuery(live=True), at=at) if model_of(one) == model]
+    numbers = sorted({one.version for one in deployments if one.model})
+    served = [log.version(VersionRef(model, number), at=at) for number in numbers]
+    grace = SchedulerSettings.of(registry.scheduler).orphan_grace
+    world = World(
+        versions=tuple(one for one in served if one is not None),
+        deployments=tuple(deployments),
+        policies={model: policy},
+        surplus={model: tuple(_surplus(log, model, policy.keep_artifacts, at))},
+        last_used=last_used,
+        orphan_grace=grace,
+    )
+    strays = orphan_jobs.steps(log.connections(at=at), lambda _: policy, grace)
+    return [one for one in (*strays, *plan(world)) if one.actor.startswith("policy:") and about(one) == model]
+
+
+def used_until(log: EventLog, model: str, now: datetime) -> Mapping[str, datetime]:
+    """When each deployment had last been called, to the hour; what only its provider knew is not kept."""
+    found: dict[str, datetime] = {}
+    for one in log.usage(model=model):
+        if one.deployment is not None and one.last_used_at <= now:
+            found[one.deployment] = max(one.last_used_at, found.get(one.deployment, one.last_used_at))
+    return found
+
+
+def _surplus(log: EventLog, model: str, keep: int | None, at: int | None) -> Sequence[VersionState]:
+    """See `EventLog.surplus`, which knows the present alone."""
+    if keep is None:
+        return ()
+    if at is None:
+        return log.surplus({model: keep})
+    retired = log.versions(VersionQuery(model=model, states=frozenset({"retired"})), at=at).items[keep:]
+    return [one for one in reversed(retired) if one.method != "imported" and not one.deletion_requested]
