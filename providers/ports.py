@@ -132,6 +132,8 @@ class JobReport:
     step: int | None = None
     steps_total: int | None = None
     estimated_finish_at: datetime | None = None
+    finished_at: datetime | None = None
+    """When it ended, by the provider's clock; None while it runs, and where the provider does not tell."""
     trained_tokens: int | None = None
     duration_s: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])

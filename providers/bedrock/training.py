@@ -247,6 +247,7 @@ class BedrockTraining:
             outcome=outcome,
             artifact=Artifact(id=str(model), base_model=base) if model and outcome == "succeeded" else None,
             error=redacted(failure) if outcome == "failed" else None,
+            finished_at=ended,
             duration_s=(ended - job["creationTime"]).total_seconds() if ended else None,
             metrics=figures,
         )

@@ -319,6 +319,7 @@ def _succeeded(name: str, out: Path, status: RunStatus | None, record: Mapping[s
         ),
         step=None if status is None else status.step,
         steps_total=None if status is None else status.steps_total,
+        finished_at=None if status is None else _ended_at(status),
         trained_tokens=None if status is None else status.trained_tokens,
         duration_s=_duration_s(status, record),
         metrics=latest,
@@ -334,9 +335,15 @@ def _ended(name: str, status: RunStatus, record: Mapping[str, object]) -> JobRep
         error=redacted(status.error) if status.error else None,
         step=status.step,
         steps_total=status.steps_total,
+        finished_at=_ended_at(status),
         trained_tokens=status.trained_tokens,
         duration_s=_duration_s(status, record),
     )
+
+
+def _ended_at(status: RunStatus) -> datetime:
+    """Its last word: of a run that died between its result and that, the heartbeat before."""
+    return datetime.fromtimestamp(status.heartbeat_at, UTC)
 
 
 def _duration_s(status: RunStatus | None, record: Mapping[str, object]) -> float | None:

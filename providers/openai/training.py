@@ -291,6 +291,7 @@ def _report(job: Json) -> JobReport:
         artifact=Artifact(id=str(done), base_model=job.get("model")) if done else None,
         error=redacted(error.get("message") or "", code=error.get("code")) if error and outcome == "failed" else None,
         estimated_finish_at=_moment(job.get("estimated_finish")),
+        finished_at=_moment(ended) if outcome != "running" else None,
         trained_tokens=job.get("trained_tokens"),
         duration_s=float(ended - job["created_at"]) if ended else None,
     )
@@ -349,4 +350,7 @@ def _whole(value: object) -> int | None:
 
 
 def _moment(stamp: int | None) -> datetime | None:
-    return None if not stamp else datetime.fromtimestamp(stamp, UTC)
+    """None also for what is no time of this calendar: nothing that happens depends on it."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.fromtimestamp(stamp, UTC) if stamp else None
+    return None

@@ -142,7 +142,7 @@ class BilledDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A training that ended well, as its event tells it."""
+    """A training that ended well, as its event tells it. `trained_at`: when its job ended, as far as anybody tells."""
 
     ref: str
     connection: str

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from registry.domain.events import UnitPrice
+from registry.domain.events import UnitPrice, VersionTrained
 from registry.domain.states import DeploymentState
 
 RATE_PLACES = 9
@@ -128,6 +128,11 @@ def by_day(deployment: DeploymentState, *, from_: datetime, to: datetime) -> lis
             found += [(at.date().isoformat(), piece) for piece in cut]
             at = midnight
     return found
+
+
+def trained_at(payload: VersionTrained, recorded_at: datetime) -> datetime:
+    """The moment that a training's cost is of: when its job ended, or when that was recorded where nobody tells."""
+    return min(payload.finished_at or recorded_at, recorded_at)
 
 
 def training_cost(price: UnitPrice | None, *, tokens: int | None, duration_s: float | None) -> Decimal | None:

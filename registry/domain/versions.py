@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from registry.domain import events as ev
 from registry.domain.errors import RefusedError
@@ -103,7 +104,7 @@ def started(version: VersionState, job: ev.JobRef, who: Who) -> list[NewEvent]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A job seen in a final status."""
+    """A job seen in a final status. `finished_at` is the provider's word, `seen_at` ours."""
 
     outcome: str
     """succeeded | failed | cancelled"""
@@ -113,6 +114,8 @@ class Finished:
     metrics: dict[str, float] | None = None
     trained_tokens: int | None = None
     duration_s: float | None = None
+    finished_at: datetime | None = None
+    seen_at: datetime | None = None
 
 
 def finished(version: VersionState, result: Finished, who: Who) -> list[NewEvent]:
@@ -134,11 +137,20 @@ def finished(version: VersionState, result: Finished, who: Who) -> list[NewEvent
             cost=training_cost(price, tokens=result.trained_tokens, duration_s=result.duration_s),
             currency=price.currency if price else None,
             price=price,
+            finished_at=_finished_at(version, result),
         )
         return [who.says(stream, trained)]
     check_move(version, "fail")
     error = result.error or f"the job ended as {result.status}"
     return [who.says(stream, ev.VersionFailed(error=error, job_status=result.status))]
+
+
+def _finished_at(version: VersionState, result: Finished) -> datetime | None:
+    """A provider's clock may be wrong: no job ends before it was asked for, or after it was seen to have ended."""
+    if result.finished_at is None or result.seen_at is None:
+        return None
+    earliest = version.submitted_at or result.finished_at
+    return min(max(result.finished_at, earliest), result.seen_at)
 
 
 def failed(version: VersionState, error: str, who: Who) -> list[NewEvent]:

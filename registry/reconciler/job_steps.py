@@ -234,6 +234,8 @@ class JobSteps(Steps):
             metrics=dict(report.metrics) or self._last_metrics(version),
             trained_tokens=report.trained_tokens,
             duration_s=report.duration_s,
+            finished_at=report.finished_at,
+            seen_at=self._clock(),
         )
         ref = ref_of(version)
 

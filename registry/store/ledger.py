@@ -114,12 +114,16 @@ def _by_day(source: str) -> str:
 
 
 _TRAINED = """
-    SELECT substr(stream, 9), recorded_at, coalesce(v.connection, ''), coalesce(c.provider, ''),
+    SELECT substr(stream, 9), trained_at, coalesce(v.connection, ''), coalesce(c.provider, ''),
       json_extract_string(data, ['trained_tokens', 'duration_s', 'price', 'cost', 'currency'])
-    FROM event LEFT JOIN version v ON v.key = substr(stream, 9)
+    FROM (
+      SELECT *, least(recorded_at, (data->>'finished_at')::TIMESTAMP) AS trained_at
+      FROM event WHERE type = 'version-trained' AND position <= $at AND recorded_at >= $from
+    ) LEFT JOIN version v ON v.key = substr(stream, 9)
       LEFT JOIN (SELECT key, doc->>'provider' AS provider FROM connection) c ON c.key = v.connection
-    WHERE type = 'version-trained' AND position <= $at AND recorded_at >= $from AND recorded_at < $to
+    WHERE trained_at >= $from AND trained_at < $to
     ORDER BY position"""
+"""None is trained after it was recorded, so that older events need not be parsed."""
 
 
 class Ledger:

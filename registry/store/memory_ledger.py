@@ -36,11 +36,17 @@ def by_day(deployments: Iterable[DeploymentState], *, from_: datetime, to: datet
     ]
 
 
-def trained(events: Iterable[Event], version: Callable[[VersionRef], VersionState | None]) -> Sequence[Trained]:
+def trained(
+    events: Iterable[Event],
+    version: Callable[[VersionRef], VersionState | None],
+    *,
+    from_: datetime,
+    to: datetime,
+) -> Sequence[Trained]:
     found: list[Trained] = []
     for event in events:
         payload = event.payload
-        if isinstance(payload, VersionTrained):
+        if isinstance(payload, VersionTrained) and from_ <= ledger.trained_at(payload, event.recorded_at) < to:
             ref = event.stream.partition(":")[2]
             state = version(VersionRef.parse(ref))
             assert state is not None
@@ -49,7 +55,7 @@ def trained(events: Iterable[Event], version: Callable[[VersionRef], VersionStat
                     ref=ref,
                     connection=state.connection,
                     provider=state.provider,
-                    trained_at=event.recorded_at,
+                    trained_at=ledger.trained_at(payload, event.recorded_at),
                     tokens=payload.trained_tokens,
                     duration_s=payload.duration_s,
                     price=payload.price,

@@ -276,8 +276,7 @@ class MemoryLog:
         return memory_ledger.by_day(self.deployments(DeploymentQuery(), at=at), from_=from_, to=to)
 
     def trained(self, *, from_: datetime, to: datetime, at: int | None = None) -> Sequence[Trained]:
-        ended = (event for event in self.read(until=at) if from_ <= event.recorded_at < to)
-        return memory_ledger.trained(ended, self.version)
+        return memory_ledger.trained(self.read(until=at), self.version, from_=from_, to=to)
 
     def motion(self) -> Motion:
         with self._lock:

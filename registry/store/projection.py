@@ -26,7 +26,7 @@ from registry.store.values import canonical_text, decoder, defaults_of, naive_ut
 
 S = TypeVar("S", bound=State)
 
-FOLDING = 1
+FOLDING = 2
 """Goes up when `registry.domain.apply` folds the same events to something else: opening then rebuilds read models."""
 
 MOVING = frozenset({"queued", "training", "deploying"})

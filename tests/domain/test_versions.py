@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from registry.domain import deploying, versions
@@ -14,6 +16,7 @@ from tests.domain.histories import (
     BEN,
     DEPLOYING,
     STANDBY,
+    START,
     TRAINED,
     Step,
     abandon,
@@ -76,6 +79,26 @@ def test_a_job_is_submitted_started_and_finished() -> None:
     assert (version.state, version.artifact_id, version.job_final) == ("trained", "ft:1", True)
     assert version.trained_at == version.changed_at == past.now
     assert version.job_name == version.job_token == "tenure-test12-bot-1-1"
+
+
+@pytest.mark.parametrize(
+    ("told_s", "recorded_s"),
+    [(9, 9), (-86_400, 4), (86_400, 60)],
+    ids=["within", "before it was asked for", "after it was seen"],
+)
+def test_a_job_ended_when_its_provider_says_within_what_is_possible(told_s: int, recorded_s: int) -> None:
+    told, seen = (START + timedelta(seconds=count) for count in (told_s, 60))
+    past = given(queued(), submitted(), started(), job_over(finished_at=told, seen_at=seen)).past
+    assert past.version().submitted_at == START + timedelta(seconds=4)
+    trained = past.events[-1].payload
+    assert isinstance(trained, ev.VersionTrained)
+    assert trained.finished_at == START + timedelta(seconds=recorded_s)
+
+
+def test_no_version_was_trained_after_that_was_recorded() -> None:
+    told = START + timedelta(days=1)
+    late = given(queued(), submitted(), started(), job_over(finished_at=told, seen_at=told)).past
+    assert late.version().trained_at == late.now
 
 
 def test_hearing_of_the_same_job_twice_changes_nothing() -> None:

@@ -88,6 +88,8 @@ class ProviderConformance:
         job = _ended(harness, training.submit(harness.training_request("job-1")))
         assert (job.outcome, job.name, job.error) == ("succeeded", "job-1", None)
         assert job.artifact is not None
+        assert job.finished_at is not None
+        assert job.finished_at.utcoffset() is not None, "a time without its zone"
         points = training.metrics(job.id, after_step=0)
         assert [one.step for one in points] == sorted({one.step for one in points})
         assert all("train_loss" in one.metrics for one in points)
@@ -113,7 +115,8 @@ class ProviderConformance:
         assert [one.id for one in training.find(name="job-1", token="another")] == [job.id]
         assert [one.id for one in training.find(name="another", token=request.token)] == [job.id]
         assert training.find(name="another", token="another") == []
-        assert training.poll([job.id])[job.id].outcome == "running"
+        running = training.poll([job.id])[job.id]
+        assert (running.outcome, running.finished_at) == ("running", None)
         training.cancel(job.id)
 
     def test_a_cancelled_job_ends_as_cancelled_and_cancelling_may_be_repeated(self, harness: Harness) -> None:

@@ -102,6 +102,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         cost=Decimal("3.0864"),
         currency="USD",
         price=TRAINING_PRICE,
+        finished_at=START + timedelta(seconds=20),
     ),
     ev.VersionCancelled(job_status="running"),
     ev.JobStopped(status="cancelled", artifact=ARTIFACT),

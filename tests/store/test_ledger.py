@@ -162,3 +162,19 @@ def test_a_log_tells_what_was_trained_within_a_time_with_its_price(log: Log) -> 
     assert (second.tokens, second.duration_s, second.price, second.cost) == (None, None, None, None)
     assert log.trained(from_=START, to=START + HOUR, at=head) == [first]
     assert log.trained(from_=START, to=first.trained_at) == []
+
+
+def test_a_training_is_of_the_moment_its_job_ended_and_of_its_record_where_nobody_told(log: Log) -> None:
+    ended = START - 3 * HOUR
+    for number, told in ((1, ended), (2, None), (3, START + 9 * HOUR)):
+        add(log, requested("support-bot", number))
+        trained = ev.VersionTrained(artifact=ARTIFACT, job_status="succeeded", finished_at=told)
+        add(log, event(f"version:support-bot@{number}", trained))
+    (early,) = log.trained(from_=START - 4 * HOUR, to=START)
+    late = log.trained(from_=START, to=START + HOUR)
+    assert (early.ref, early.trained_at) == ("support-bot@1", ended)
+    assert [(one.ref, one.trained_at - START) for one in late] == [
+        ("support-bot@2", timedelta(seconds=4)),
+        ("support-bot@3", timedelta(seconds=6)),
+    ], "nothing ends after it is recorded"
+    assert log.trained(from_=START - HOUR, to=START) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from registry.domain import events as ev
 from registry.domain.apply.shared import Handlers, asked
 from registry.domain.events import Event, Json
+from registry.domain.ledger import trained_at
 from registry.domain.states import VersionState
 
 
@@ -97,7 +98,7 @@ def _version_trained(state: VersionState, payload: ev.VersionTrained, event: Eve
     _move(state, event, "trained")
     state.artifact_id = payload.artifact.id
     state.artifact_digest = payload.artifact.digest
-    state.trained_at = event.recorded_at
+    state.trained_at = trained_at(payload, event.recorded_at)
     state.job_status = payload.job_status
     state.job_final = True
     state.metrics = dict(payload.metrics)

@@ -100,6 +100,7 @@ class VersionTrained:
     """`trained_tokens`, `duration_s` as the provider tells them; `metrics`: final figures (train_loss, valid_loss).
 
     `cost` follows from `price`, which is that of the intent; None where the price or the quantity is unknown.
+    `finished_at`: when the job ended, as far as its provider tells; the cost is of that moment.
     """
 
     artifact: ArtifactRef
@@ -110,6 +111,7 @@ class VersionTrained:
     cost: Decimal | None = None
     currency: str | None = None
     price: UnitPrice | None = None
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
