@@ -78,7 +78,7 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
     app.state.threads = Threads(THREADS)
-    app.add_middleware(Guard, gate=services.gate, loopback=loopback)
+    app.add_middleware(Guard, gate=services.gate, threads=THREADS, connections=CONNECTIONS_MAX, loopback=loopback)
     for name in shells:
         if find_spec(name) is None:
             continue

@@ -68,11 +68,19 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: `actor` is what events name, `grants` what it may do. `token`: the id of what proved it, if any."""
+    """Who asks: `actor` is what events name, `grants` what it may do. `token`: the id of what proved it, if any.
+
+    `bounded`: has at most a share of the server at once. All tokens and sessions of one actor have it together.
+    """
 
     actor: str
     grants: frozenset[Grant]
     token: str | None = None
+    bounded: bool = True
+
+    @property
+    def bounded_as(self) -> str | None:
+        return self.actor if self.bounded else None
 
     def may(self, action: Action, model: str | None = None) -> bool:
         """Whether it may do this to a model; with None, to everything."""
@@ -98,11 +106,11 @@ def refusal(principal: Principal, action: Action, model: str | None = None) -> N
 
 
 def everything(actor: str) -> Principal:
-    """Full rights: whoever sits at this machine, where no token is required."""
-    return Principal(actor=actor, grants=frozenset({Grant("admin")}))
+    """Full rights: whoever sits at this machine, and has all of it anyway."""
+    return Principal(actor=actor, grants=frozenset({Grant("admin")}), bounded=False)
 
 
-ANONYMOUS = Principal(actor="anonymous", grants=frozenset())
+ANONYMOUS = Principal(actor="anonymous", grants=frozenset(), bounded=False)
 """Nobody in particular: sees the sign-in page and whether the server is well."""
 
 

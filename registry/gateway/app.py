@@ -96,7 +96,7 @@ class GatewayApp:
         body = await self._question(receive)
         if body is None:
             return
-        ask = parse(body)
+        ask = parse(body, principal.bounded_as)
         _check(principal, ask.model)
         caller = _Caller(receive)
         try:
@@ -148,7 +148,7 @@ class GatewayApp:
         first: list[float] = []
         answer = Answer(send, lambda: first.append(time.perf_counter() - began), caller.stop, self._limits.unread_s_max)
         failed: int = CLIENT_GONE
-        await backend.admission.enter()
+        await backend.admission.enter(ask.who)
         try:
             await self._backends.ready(backend)
             relay = self._translating if backend.link is None else self._http
@@ -168,7 +168,7 @@ class GatewayApp:
             caller.stop()
         finally:
             answer.close()
-            backend.admission.leave()
+            backend.admission.leave(ask.who)
             self._counts.count(
                 backend.replica,
                 status=failed or answer.status,

@@ -13,11 +13,12 @@ from registry.gateway.refusal import RefusalError
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """`raw` is the body, `parsed` what it says."""
+    """`raw` is the body, `parsed` what it says. `who` asks; None: somebody whose concurrent work is not bounded."""
 
     raw: bytes
     parsed: dict[str, object]
     model: str
+    who: str | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -37,7 +38,7 @@ class Ask:
         return json.dumps({**self.parsed, "model": model}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def parse(raw: bytes) -> Ask:
+def parse(raw: bytes, who: str | None = None) -> Ask:
     """Raises RefusalError (400)."""
     try:
         parsed: object = json.loads(raw)
@@ -50,7 +51,7 @@ def parse(raw: bytes) -> Ask:
     if not isinstance(model, str) or not model:
         message = "you must provide a model: support-bot, or one version of it, support-bot@2"
         raise RefusalError(400, "missing_model", message, param="model", again=False)
-    return Ask(raw, fields, model)
+    return Ask(raw, fields, model, who)
 
 
 @lru_cache(maxsize=1024)

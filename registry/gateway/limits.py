@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from dataclasses import dataclass
 
 from registry.gateway.refusal import RefusalError
+from registry.transport.gate import TooManyError
+from registry.transport.line import Line, NoTurnError, Shares, share_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,51 +32,54 @@ class Limits:
 
 
 class Admission:
-    """First come, first served, for one deployment. Used on the event loop only."""
+    """Who may ask one deployment now; `who` None: whoever is not bounded. Used on the event loop only.
+
+    One person has at most a share of it at once. What is more waits in a line of its own, so that others pass.
+    """
+
+    __slots__ = ("_all", "_limits", "_shares")
 
     def __init__(self, limits: Limits) -> None:
+        running, waiting, wait_s = limits.running_max, limits.waiting_max, limits.waiting_s_max
         self._limits = limits
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self.running = 0
+        self._all = Line(places=running, waiting_max=waiting, waiting_s_max=wait_s)
+        self._shares = Shares(places=share_of(running), waiting_max=waiting, waiting_s_max=wait_s)
 
     @property
     def in_flight(self) -> int:
-        return self.running + len(self._waiting)
+        return self._all.running + self._all.waiting + self._shares.waiting
 
-    async def enter(self) -> None:
-        """Followed by `leave`, unless it raises. Raises RefusalError (503) when too many wait, or it takes too long."""
-        if self.running < self._limits.running_max and not self._waiting:
-            self.running += 1
+    async def enter(self, who: str | None) -> None:
+        """Followed by `leave`, unless it raises. Raises RefusalError (429, 503) when too many wait, or for too long."""
+        if who is None:
+            await self._enter()
             return
-        if len(self._waiting) >= self._limits.waiting_max:
-            raise RefusalError(503, "overloaded", "too many requests wait for this deployment", retry_after_s=1)
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
         try:
-            async with asyncio.timeout(self._limits.waiting_s_max):
-                await turn
-        except BaseException as error:
-            self._withdraw(turn)
-            if isinstance(error, TimeoutError):
-                message = f"no turn at this deployment within {self._limits.waiting_s_max:g} s"
-                raise RefusalError(503, "overloaded", message, retry_after_s=1) from None
+            await self._shares.enter(who)
+        except TooManyError as error:
+            raise RefusalError(429, "too_many_requests", error.message, retry_after_s=error.retry_after_s) from None
+        try:
+            await self._enter()
+        except BaseException:
+            self._shares.leave(who)
             raise
 
-    def keep(self) -> None:
+    async def _enter(self) -> None:
+        try:
+            await self._all.enter()
+        except NoTurnError as error:
+            message = "too many requests wait for this deployment"
+            if error.late:
+                message = f"no turn at this deployment within {self._limits.waiting_s_max:g} s"
+            raise RefusalError(503, "overloaded", message, retry_after_s=1) from None
+
+    def keep(self, who: str | None) -> None:
         """One place more, for work that goes on although its caller has left; followed by `leave`."""
-        self.running += 1
+        self._all.keep()
+        if who is not None:
+            self._shares.keep(who)
 
-    def leave(self) -> None:
-        self.running -= 1
-        while self._waiting and self.running < self._limits.running_max:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self.running += 1
-                turn.set_result(None)
-
-    def _withdraw(self, turn: asyncio.Future[None]) -> None:
-        """Give up the place, or the turn, if it came at the same moment."""
-        if turn.done() and not turn.cancelled():
-            self.leave()
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
+    def leave(self, who: str | None) -> None:
+        self._all.leave()
+        if who is not None:
+            self._shares.leave(who)

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_TYPES = {403: "permission_error", 502: "server_error", 503: "server_error", 504: "server_error"}
+_TYPES = {
+    403: "permission_error",
+    429: "rate_limit_error",
+    502: "server_error",
+    503: "server_error",
+    504: "server_error",
+}
 
 
 class RefusalError(Exception):

@@ -58,7 +58,7 @@ class TranslatingRelay:
         try:
             said = await asyncio.wrap_future(asked)
         finally:
-            _keep_place(backend, asked)
+            _keep_place(backend, ask, asked)
         answer.tokens = _tokens(said)
         body = json.dumps(said).encode()
         await answer.start(200, [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers])
@@ -66,7 +66,7 @@ class TranslatingRelay:
 
     async def _stream(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
         pieces = _pieces(chat, backend, ask, self._limits.silence_s_max)
-        async with contextlib.aclosing(_Pump(pieces, self._threads, backend)) as pump:
+        async with contextlib.aclosing(_Pump(pieces, self._threads, backend, ask)) as pump:
             while (chunk := await pump.next()) is not None:
                 if not answer.status:
                     await answer.start(200, [*_EVENTS, *backend.headers])
@@ -83,11 +83,12 @@ class TranslatingRelay:
 class _Pump:
     """Pulls an iterator that blocks, in a thread, a bounded number of pieces ahead of whoever takes them."""
 
-    def __init__(self, pieces: Generator[ChatChunk], threads: Executor, backend: Backend) -> None:
+    def __init__(self, pieces: Generator[ChatChunk], threads: Executor, backend: Backend, ask: Ask) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ChatChunk | BaseException | None] = asyncio.Queue(AHEAD_MAX)
         self._stopped = threading.Event()
         self._backend = backend
+        self._ask = ask
         self._pulling = threads.submit(self._pull, pieces)
 
     async def next(self) -> ChatChunk | None:
@@ -101,7 +102,7 @@ class _Pump:
         self._stopped.set()
         while not self._queue.empty():  # whoever waits to put one more may go on, and see that it is over
             self._queue.get_nowait()
-        _keep_place(self._backend, self._pulling)
+        _keep_place(self._backend, self._ask, self._pulling)
 
     def _pull(self, pieces: Generator[ChatChunk]) -> None:
         try:
@@ -121,16 +122,16 @@ class _Pump:
             asyncio.run_coroutine_threadsafe(self._queue.put(piece), self._loop).result()
 
 
-def _keep_place(backend: Backend, thread: Future[Any]) -> None:
+def _keep_place(backend: Backend, ask: Ask, thread: Future[Any]) -> None:
     """Until the thread has ended, if it goes on without us."""
     if thread.done():
         return
     loop, admission = asyncio.get_running_loop(), backend.admission
-    admission.keep()
+    admission.keep(ask.who)
 
     def leave(_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is let in any more
-            loop.call_soon_threadsafe(admission.leave)
+            loop.call_soon_threadsafe(admission.leave, ask.who)
 
     thread.add_done_callback(leave)
 

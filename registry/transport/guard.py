@@ -22,7 +22,8 @@ from registry.application.access import ANONYMOUS, NotSignedInError, Principal
 from registry.application.signing_in import CALLBACK
 from registry.domain.errors import TenureError
 from registry.system import TimeOrderedIds
-from registry.transport.gate import Gate, check_loopback, check_origin
+from registry.transport.gate import Gate, TooManyError, check_loopback, check_origin
+from registry.transport.line import Shares, share_of
 from registry.transport.logs import note, request_id
 from registry.transport.problems import is_openai, respond
 
@@ -30,6 +31,7 @@ BODY_BYTES_MAX = 1 << 20
 CHAT_BYTES_MAX = 32 << 20
 UPLOAD_BYTES_MAX = 2 << 30
 UPLOADS = "/api/v1/datasets"
+EVENTS = "/api/v1/events/stream"
 MODEL_FILES = re.compile(r"/api/v1/models/[^/]+/versions/[0-9]+/files")
 
 OPEN_PATHS = frozenset(
@@ -38,6 +40,10 @@ OPEN_PATHS = frozenset(
 OPEN_PREFIXES = ("/static/",)
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds, by machines: not traced."""
+
+WORK_WAITING_MAX = 1_000
+WORK_WAITING_S_MAX = 30.0
+"""How many requests of one person may wait for those that they have under way, and how long."""
 
 CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -57,9 +63,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Guard:
-    """`loopback`: everyone has full rights, so that only this machine, by its own name, may ask."""
+    """`loopback`: everyone has full rights, so that only this machine, by its own name, may ask.
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, loopback: bool = False) -> None:
+    `threads`, `connections`: what there is for all, of which one person has a share at once. Chats and event streams
+    hold no thread, and may be as many as connections; at a deployment the gateway bounds them.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, threads: int, connections: int, loopback: bool = False) -> None:
         self._apps = {
             size: RequestBodyLimitMiddleware(app, max_body_size=size)
             for size in (BODY_BYTES_MAX, CHAT_BYTES_MAX, UPLOAD_BYTES_MAX)
@@ -67,6 +77,8 @@ class Guard:
         self._plain = app
         self._gate = gate
         self._loopback = loopback
+        self._work = Shares(places=share_of(threads), waiting_max=WORK_WAITING_MAX, waiting_s_max=WORK_WAITING_S_MAX)
+        self._held = Shares(places=share_of(connections), waiting_max=0, waiting_s_max=0.0)
         self._new_id = TimeOrderedIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +107,7 @@ class Guard:
                 # A body that says its length was refused if it is too large, and HTTP reads no more of it than that.
                 counted = "transfer-encoding" in headers
                 app = self._apps[_bytes_max(scope["path"])] if counted else self._plain
-                await app(scope, receive, exchange.send)
+                await self._in_turn(app, scope, receive, exchange.send)
             else:
                 await refused(scope, receive, exchange.send)
         except Exception:
@@ -107,6 +119,26 @@ class Guard:
             await respond(bug, openai=is_openai(scope["path"]))(scope, receive, exchange.send)
         finally:
             exchange.told()
+
+    async def _in_turn(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """As soon as whoever asks has a place for it: nobody takes all threads, or all connections."""
+        principal: Principal = scope["state"]["principal"]
+        who = principal.bounded_as
+        if who is None:
+            await app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        shares = self._held if path == EVENTS or is_openai(path) else self._work
+        try:
+            await shares.enter(who)
+        except TooManyError as error:
+            _tell(scope, principal, error)
+            await respond(error, openai=is_openai(path))(scope, receive, send)
+            return
+        try:
+            await app(scope, receive, send)
+        finally:
+            shares.leave(who)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Puts the principal in the scope; or answers what whoever asks is told instead."""

@@ -77,10 +77,10 @@ def test_turns_are_given_in_the_order_of_coming() -> None:
         served: list[int] = []
 
         async def one(number: int) -> None:
-            await admission.enter()
+            await admission.enter(None)
             await asyncio.sleep(0)
             served.append(number)
-            admission.leave()
+            admission.leave(None)
 
         await asyncio.gather(*(one(number) for number in range(5)))
         assert admission.in_flight == 0
@@ -92,17 +92,17 @@ def test_turns_are_given_in_the_order_of_coming() -> None:
 def test_more_than_may_wait_are_refused_at_once_and_whoever_leaves_makes_room() -> None:
     async def story() -> None:
         admission = Admission(Limits(running_max=1, waiting_max=1))
-        await admission.enter()
-        waiting = asyncio.create_task(admission.enter())
+        await admission.enter(None)
+        waiting = asyncio.create_task(admission.enter(None))
         await asyncio.sleep(0)
         with pytest.raises(RefusalError, match="too many"):
-            await admission.enter()
+            await admission.enter(None)
         waiting.cancel()
         await asyncio.wait({waiting})
         assert admission.in_flight == 1
-        next_one = asyncio.create_task(admission.enter())
+        next_one = asyncio.create_task(admission.enter(None))
         await asyncio.sleep(0)
-        admission.leave()
+        admission.leave(None)
         await next_one
         assert admission.in_flight == 1
 
@@ -112,15 +112,73 @@ def test_more_than_may_wait_are_refused_at_once_and_whoever_leaves_makes_room() 
 def test_a_turn_that_comes_as_its_caller_leaves_is_not_lost() -> None:
     async def story() -> None:
         admission = Admission(Limits(running_max=1, waiting_max=2))
-        await admission.enter()
-        leaving = asyncio.create_task(admission.enter())
-        waiting = asyncio.create_task(admission.enter())
+        await admission.enter(None)
+        leaving = asyncio.create_task(admission.enter(None))
+        waiting = asyncio.create_task(admission.enter(None))
         await asyncio.sleep(0)
-        admission.leave()
+        admission.leave(None)
         leaving.cancel()
         await asyncio.wait({leaving})
         await asyncio.wait_for(waiting, 5)
         assert admission.in_flight == 1
+
+    asyncio.run(story())
+
+
+def test_one_person_leaves_room_for_others_and_waits_in_a_line_of_their_own() -> None:
+    async def story() -> list[str]:
+        admission = Admission(Limits(running_max=8))
+        for _ in range(7):
+            await admission.enter("user:ana")
+        order: list[str] = []
+
+        async def one(who: str) -> None:
+            await admission.enter(who)
+            order.append(who)
+
+        mine = asyncio.create_task(one("user:ana"))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(one("user:ben"), 5)
+        assert admission.in_flight == 9
+        admission.leave("user:ana")
+        await asyncio.wait_for(mine, 5)
+        for who in (*["user:ana"] * 7, "user:ben"):
+            admission.leave(who)
+        assert admission.in_flight == 0
+        return order
+
+    assert asyncio.run(story()) == ["user:ben", "user:ana"]
+
+
+def test_more_of_one_person_than_may_wait_are_told_to_come_back() -> None:
+    async def story() -> RefusalError:
+        admission = Admission(Limits(running_max=8, waiting_max=0))
+        for _ in range(7):
+            await admission.enter("user:ana")
+        with pytest.raises(RefusalError) as refused:
+            await admission.enter("user:ana")
+        await admission.enter("user:ben")
+        with pytest.raises(RefusalError, match="too many requests wait for this deployment"):
+            await admission.enter("user:cid")
+        admission.leave("user:ben")
+        await admission.enter("user:cid")
+        return refused.value
+
+    refused = asyncio.run(story())
+    assert refused.status == 429
+    assert (b"retry-after", b"1") in refused.headers()
+
+
+def test_work_that_outlives_its_caller_keeps_the_callers_share() -> None:
+    async def story() -> None:
+        admission = Admission(Limits(running_max=8, waiting_max=0))
+        for _ in range(7):
+            await admission.enter("user:ana")
+            admission.keep("user:ana")
+            admission.leave("user:ana")
+        with pytest.raises(RefusalError, match="7 requests under way"):
+            await admission.enter("user:ana")
+        await admission.enter("user:ben")
 
     asyncio.run(story())
 
