@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -21,6 +22,7 @@ REHEARSAL_TOKEN = (
 )
 """What stands for a credential where `rehearsal = true`: the emulators take it, and no account does."""
 REHEARSAL_POLL_S = 1.0
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PRIVATE_KEY = "private_addresses"
 METADATA = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200"), ip_address("168.63.129.16")})
 """Where clouds answer their own machines with credentials, beside the link-local 169.254.169.254."""
@@ -49,6 +51,14 @@ class SettingsReader:
         if value is None or (isinstance(value, str) and value):
             return value
         self._faults.append(f"{key} is {value!r}, not a text")
+        return None
+
+    def variable(self, key: str) -> str | None:
+        """The name of an environment variable. What cannot be one may be a secret, and is not repeated."""
+        name = self.text(key)
+        if name is None or VARIABLE.fullmatch(name):
+            return name
+        self._faults.append(f"{key} names an environment variable, as in OPENAI_API_KEY; no secret may be written here")
         return None
 
     def needed(self, key: str) -> str:

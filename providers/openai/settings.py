@@ -26,7 +26,7 @@ def settings_of(connection: Connection) -> Settings:
     given = SettingsReader(connection, KEYS)
     base_url = given.url("base_url")
     settings = Settings(
-        api_key_env=given.text("api_key_env") or API_KEY_ENV,
+        api_key_env=given.variable("api_key_env") or API_KEY_ENV,
         base_url=base_url,
         fine_tuning=given.flag("fine_tuning", default=True),
         rehearsal=given.rehearsal({"base_url": base_url}),

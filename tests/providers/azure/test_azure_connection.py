@@ -41,6 +41,7 @@ def _with(harness: CloudHarness, **settings: object) -> Provider:
         ({"capacity": 0}, "capacity is 0"),
         ({"resource_manager": "http://management.example.org"}, "loopback only"),
         ({"token": "ey"}, "token is a secret written as a value"),
+        ({"token_env": "ey.J0"}, "token_env names an environment variable"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(harness: CloudHarness, setting: dict[str, object], words: str) -> None:

@@ -46,6 +46,7 @@ def _target(harness: CloudHarness, model: str | None = None) -> ServingTarget:
         ({"base_url": "api.openai.com"}, "not an address"),
         ({"fine_tuning": "yes"}, "not true or false"),
         ({"api_key_env": 3}, "not a text"),
+        ({"api_key_env": "sk-secret"}, "api_key_env names an environment variable"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_and_no_secret_is_repeated(
