@@ -1,6 +1,7 @@
 """Connections, models, policies, prices and the scheduler from a TOML file: `tenure apply`.
 
-Repeatable; touches only what the file names.
+Repeatable; touches only what the file names: of a policy and of the scheduler single keys, of all else the whole
+table. A key is taken back with the value "default".
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from registry.domain.ids import (
     model_stream,
     registry_stream,
 )
-from registry.domain.policy import Policy, SchedulerSettings, policy_json
+from registry.domain.policy import POLICY_DEFAULTS, SCHEDULER_DEFAULTS, Policy, SchedulerSettings, policy_json
 from registry.domain.states import ConnectionState, RegistryState
 from registry.domain.versions import Who
 
@@ -37,10 +38,12 @@ SECTIONS = ("connections", "models", "oidc", "policy", "prices", "scheduler")
 def read_toml(path: Path) -> Json:
     """Raises BadInputError naming the file and what is wrong with it."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}", field="file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not UTF-8: byte {error.start + 1}", field="file") from error
+    except tomllib.TOMLDecodeError as error:
         raise BadInputError(f"{path} is not TOML: {error}", field="file") from error
 
 
@@ -87,7 +90,7 @@ class Declaring:
             before: Json = state.policy if state else {}
             in_force = policy_json(before, self._log.registry().policy)
             changed = {rule: value for rule, value in policy.items() if in_force.get(rule, _MISSING) != value}
-            return self._model(unit, model, {"policy": {**before, **changed}}, who, []), {}
+            return self._model(unit, model, {"policy": changed}, who, []), {}
 
         body = {"model": model, "policy": policy}
         self._door.run(Command(name="set-policy", body=body, who=who, expected=expected or {}), decide)
@@ -159,7 +162,8 @@ class Declaring:
                 raise BadInputError(f"models.{name}.{key} is not known; known: policy", field=key)
         state = unit.model(name)
         before: Json = state.policy if state else {}
-        policy = _table(table["policy"], f"models.{name}.policy") if "policy" in table else before
+        written = _table(table.get("policy", {}), f"models.{name}.policy")
+        policy = _with(before, written, POLICY_DEFAULTS)
         Policy.of(policy)
         events = [] if state else [who.says(model_stream(name), ev.ModelDeclared(model=name))]
         kind = "add" if state is None else "same"
@@ -178,7 +182,7 @@ class Declaring:
             return events
         state = unit.registry() or RegistryState()
         if "scheduler" in document:
-            settings = _table(document["scheduler"], "scheduler")
+            settings = _with(state.scheduler, _table(document["scheduler"], "scheduler"), SCHEDULER_DEFAULTS)
             SchedulerSettings.of(settings)
             changed = ev.SchedulerConfigured(settings=dict(settings))
             events += _configured("scheduler", state.scheduler, settings, who, changed, changes)
@@ -188,14 +192,14 @@ class Declaring:
                 SignIn.of(oidc)
             events += _configured("oidc", state.oidc, oidc, who, ev.SignInConfigured(settings=dict(oidc)), changes)
         if "policy" in document:
-            policy = _table(document["policy"], "policy")
+            policy = _with(state.policy, _table(document["policy"], "policy"), POLICY_DEFAULTS)
             Policy.of(policy)
             changed = ev.DefaultPolicyChanged(policy=dict(policy))
             events += _configured("policy", state.policy, policy, who, changed, changes)
         if "prices" in document:
             prices = tuple(check_price(one) for one in _price_tables(document["prices"]))
             same = [dict(one) for one in state.prices] == [dict(one) for one in prices]
-            detail = f"{len(prices)} entries"
+            detail = f"{len(prices)} {'entry' if len(prices) == 1 else 'entries'}"
             changes.append(ChangeView(kind="same" if same else "change", subject="prices", detail=detail))
             if not same:
                 events.append(who.says(registry_stream(), ev.PricesChanged(prices=prices)))
@@ -232,6 +236,12 @@ def _configured(
     differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     changes.append(ChangeView(kind="change" if differing else "same", subject=subject, detail=", ".join(differing)))
     return [who.says(registry_stream(), payload)] if differing else []
+
+
+def _with(before: Json, written: Json, known: Mapping[str, object]) -> Json:
+    """`before` with the keys that are written; those that are written as "default" stand there no more."""
+    taken_back = {key for key, value in written.items() if value == "default" and key in known}
+    return {key: value for key, value in {**before, **written}.items() if key not in taken_back}
 
 
 def _tables(document: Mapping[str, object], section: str) -> Mapping[str, Mapping[str, object]]:

@@ -10,7 +10,7 @@ import typer
 from registry.cli.options import AsJson, File, Model, Plan
 from registry.cli.output import interactive, print_json, show_fields, show_list
 from registry.cli.session import LATER, opened, settle
-from registry.domain.errors import TenureError, UnavailableError
+from registry.domain.errors import BadInputError, TenureError, UnavailableError
 
 connections = typer.Typer(name="connections", invoke_without_command=True, rich_markup_mode=None)
 policy = typer.Typer(name="policy", no_args_is_help=True, rich_markup_mode=None)
@@ -28,7 +28,12 @@ def apply(
     from registry.cli.columns import CHANGES
 
     with opened(interrupted=LATER) as tenure:
-        changes = tenure.apply(file, plan=plan)
+        try:
+            changes = tenure.apply(file, plan=plan)
+        except BadInputError as error:
+            if not error.message.startswith(str(file)):
+                error.message = f"{file}: {error.message}"
+            raise
         if not plan and any(change.kind != "same" for change in changes):
             settle(tenure)
     show_list(changes, CHANGES, as_json=as_json, empty=f"{file} names nothing.")

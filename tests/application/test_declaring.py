@@ -45,7 +45,7 @@ def test_a_plan_says_what_would_change_and_writes_nothing(empty: Stage) -> None:
     assert planned == changes(empty, dict(DOCUMENT))
     assert ("add", "connection cloud", "azure-openai") in planned
     assert ("add", "model bot", "superseded_grace") in planned
-    assert ("change", "prices", "1 entries") in planned
+    assert ("change", "prices", "1 entry") in planned
 
 
 def test_what_the_file_does_not_name_is_left_alone(stage: Stage) -> None:
@@ -57,12 +57,26 @@ def test_what_the_file_does_not_name_is_left_alone(stage: Stage) -> None:
     assert stage.registry.reading.model(BOT).policy["superseded_grace"] == "10m"
 
 
-def test_a_policy_is_what_was_written_last(stage: Stage) -> None:
-    assert changes(stage, {"models": {BOT: {"policy": {"approvals": 2}}}}) == [
-        ("change", "model bot", "approvals, superseded_grace")
-    ]
+def test_keys_that_a_policy_or_the_scheduler_does_not_name_stay(stage: Stage) -> None:
+    grace = stage.registry.reading.model(BOT).policy["superseded_grace"]
+    assert changes(stage, {"models": {BOT: {"policy": {"approvals": 2}}}}) == [("change", "model bot", "approvals")]
     policy = stage.registry.reading.model(BOT).policy
-    assert (policy["approvals"], policy["superseded_grace"]) == (2, "10m")
+    assert (policy["approvals"], policy["superseded_grace"]) == (2, grace)
+    changes(stage, {"scheduler": {"poll": "1s"}, "policy": {"orphans": "delete"}})
+    changes(stage, {"scheduler": {"absence": 2}, "policy": {"keep_artifacts": 5}})
+    assert stage.log.registry().scheduler == {"poll": "1s", "absence": 2}
+    assert stage.log.registry().policy == {"orphans": "delete", "keep_artifacts": 5}
+
+
+def test_a_key_is_taken_back_by_its_default(stage: Stage) -> None:
+    changes(stage, {"models": {BOT: {"policy": {"max_hourly_cost": "5.00", "approvals": 2}}}})
+    taken_back = {"models": {BOT: {"policy": {"max_hourly_cost": "default"}}}}
+    assert changes(stage, taken_back) == [("change", "model bot", "max_hourly_cost")]
+    assert changes(stage, taken_back) == [("same", "model bot", "")]
+    policy = stage.registry.reading.model(BOT).policy
+    assert (policy["max_hourly_cost"], policy["approvals"]) == (None, 2)
+    with pytest.raises(BadInputError, match="'max_cost' is not a policy key"):
+        changes(stage, {"models": {BOT: {"policy": {"max_cost": "default"}}}})
 
 
 def test_the_scheduler_and_the_prices_are_settings_of_the_registry(stage: Stage) -> None:
@@ -79,8 +93,8 @@ def test_the_scheduler_and_the_prices_are_settings_of_the_registry(stage: Stage)
             }
         ],
     }
-    assert changes(stage, document) == [("change", "scheduler", "absence, poll"), ("change", "prices", "1 entries")]
-    assert changes(stage, document) == [("same", "scheduler", ""), ("same", "prices", "1 entries")]
+    assert changes(stage, document) == [("change", "scheduler", "absence, poll"), ("change", "prices", "1 entry")]
+    assert changes(stage, document) == [("same", "scheduler", ""), ("same", "prices", "1 entry")]
     assert stage.log.registry().scheduler == {"poll": "1s", "absence": 2}
 
 
@@ -133,6 +147,8 @@ def test_a_file_is_read_as_toml(tmp_path: Path) -> None:
     path = tmp_path / "tenure.toml"
     path.write_text('[connections.a]\nprovider = "openai"\n')
     assert read_toml(path) == {"connections": {"a": {"provider": "openai"}}}
+    path.write_bytes(b'\xef\xbb\xbf[connections.a]\r\nprovider = "openai"\r\n')
+    assert read_toml(path) == {"connections": {"a": {"provider": "openai"}}}, "as an editor on Windows writes it"
 
 
 def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"tenure.toml is not TOML"):
         read_toml(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadInputError, match=r"tenure.toml is not TOML"):
+    with pytest.raises(BadInputError, match=r"tenure.toml is not UTF-8"):
         read_toml(path)
 
 

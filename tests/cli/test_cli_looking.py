@@ -168,6 +168,7 @@ def test_a_file_with_a_fault_is_refused_with_the_culprit(tenure: Run, tmp_path: 
     answer = tenure("apply", str(file))
     assert answer.code == 2
     assert culprit in answer.err
+    assert answer.err.count(str(file)) == 1, "and the file, once"
 
 
 def test_a_file_that_is_not_there_is_exit_2(tenure: Run) -> None:
