@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from registry.application.garbage import collector_paused
 from registry.application.ports import DeploymentQuery, EventLog, Providers
 from registry.domain import orphan_jobs
 from registry.domain.deploying import GONE
@@ -95,7 +96,8 @@ class Planning:
     def _catch_up(self) -> None:
         head = self._log.head()
         if self._at is None or not self._at <= head <= self._at + BEHIND_MAX:
-            self._load(head)
+            with collector_paused():
+                self._load(head)
         elif head > self._at:
             touched = dict.fromkeys(event.stream for event in self._log.read(after=self._at, until=head))
             for stream in touched:
