@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 JobOutcome = Literal["running", "succeeded", "failed", "cancelled"]
 """How the registry reads a job's status. A status that is not known is `running`: shown, waited out, never an end."""
@@ -339,7 +339,10 @@ class Chat(Protocol):
         ...
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
-        """`chat.completion.chunk` objects as they come; closing the iterator ends the request."""
+        """`chat.completion.chunk` objects as they come; closing the iterator ends the request.
+
+        One that is `Interruptible` can be ended while somebody waits for its next piece.
+        """
         ...
 
     def upstream(self, target: ServingTarget) -> Upstream | None:
@@ -347,6 +350,13 @@ class Chat(Protocol):
 
         May block, for an address or a token that has to be asked for. Raises ProviderError where there is none.
         """
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    def interrupt(self) -> None:
+        """From another thread: whoever waits for a piece waits no longer; what comes then is an error, or the end."""
         ...
 
 

@@ -30,6 +30,7 @@ class Clients:
         self._lock = threading.Lock()
         self._session: Any = None
         self._open: dict[str, Any] = {}
+        self._here = threading.local()
 
     def get(self, service: Service, *, read_timeout_s: float = READ_TIMEOUT_S) -> Any:  # noqa: ANN401 - untyped SDK
         key = f"{service}/{read_timeout_s}"
@@ -38,6 +39,13 @@ class Clients:
                 with translated("connect", now=self._now):
                     self._open[key] = self._made(service, read_timeout_s)
             return self._open[key]
+
+    def streaming(self) -> Any:  # noqa: ANN401 - untyped SDK
+        """The body of the stream that was begun last in this thread: urllib3's, which can be shut down from another."""
+        return self._here.body
+
+    def _begun(self, response_dict: dict[str, Any], **_: object) -> None:
+        self._here.body = response_dict["body"]
 
     def close(self) -> None:
         with self._lock:
@@ -68,4 +76,6 @@ class Clients:
             max_pool_connections=KEPT_MAX,
             s3={"addressing_style": "path"} if endpoint else {},
         )
-        return self._session.client(service, endpoint_url=endpoint, config=config)
+        client = self._session.client(service, endpoint_url=endpoint, config=config)
+        client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", self._begun)
+        return client

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, cast
 
 from providers.errors import ChatError, OutcomeUnknownError, ProviderError, RejectedError, UnavailableError
-from providers.ports import Chat, ChatChunk
+from providers.ports import Chat, ChatChunk, Interruptible
 from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend
 from registry.gateway.counting import Tokens
@@ -29,8 +29,8 @@ _EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 class TranslatingRelay:
     """Behaves as `HttpRelay` does.
 
-    A thread whose caller went away ends at the provider's next piece, and keeps its place among those that run until
-    then: who leaves early cannot make more threads than there are places.
+    A thread whose caller went away ends with its stream, which is interrupted, or with the whole answer, which cannot
+    be. Until then it keeps its place among those that run: who leaves early cannot make more threads than there are.
     """
 
     def __init__(self, limits: Limits, threads: Executor) -> None:
@@ -65,8 +65,9 @@ class TranslatingRelay:
         await answer.end(body)
 
     async def _stream(self, backend: Backend, chat: Chat, ask: Ask, answer: Answer) -> None:
-        pieces = _pieces(chat, backend, ask, self._limits.silence_s_max)
-        async with contextlib.aclosing(_Pump(pieces, self._threads, backend, ask)) as pump:
+        target, limit = backend.replica.target, self._limits.silence_s_max
+        pump = _Pump(lambda: chat.stream(target, ask.parsed, timeout_s=limit), self._threads, backend, ask)
+        async with contextlib.aclosing(pump):
             while (chunk := await pump.next()) is not None:
                 if not answer.status:
                     await answer.start(200, [*_EVENTS, *backend.headers])
@@ -83,13 +84,14 @@ class TranslatingRelay:
 class _Pump:
     """Pulls an iterator that blocks, in a thread, a bounded number of pieces ahead of whoever takes them."""
 
-    def __init__(self, pieces: Generator[ChatChunk], threads: Executor, backend: Backend, ask: Ask) -> None:
+    def __init__(self, begin: Callable[[], Iterator[ChatChunk]], threads: Executor, backend: Backend, ask: Ask) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ChatChunk | BaseException | None] = asyncio.Queue(AHEAD_MAX)
         self._stopped = threading.Event()
         self._backend = backend
         self._ask = ask
-        self._pulling = threads.submit(self._pull, pieces)
+        self._pieces: Iterator[ChatChunk] | None = None
+        self._pulling = threads.submit(self._pull, begin)
 
     async def next(self) -> ChatChunk | None:
         """None at the end. Raises what the iterator raised."""
@@ -102,24 +104,31 @@ class _Pump:
         self._stopped.set()
         while not self._queue.empty():  # whoever waits to put one more may go on, and see that it is over
             self._queue.get_nowait()
+        if not self._pulling.done() and isinstance(self._pieces, Interruptible):
+            self._pieces.interrupt()
         _keep_place(self._backend, self._ask, self._pulling)
 
-    def _pull(self, pieces: Generator[ChatChunk]) -> None:
+    def _pull(self, begin: Callable[[], Iterator[ChatChunk]]) -> None:
         try:
-            for piece in pieces:
-                if self._stopped.is_set():
-                    break
-                self._put(piece)
+            self._pieces = begin()
+            with contextlib.closing(_each(self._pieces)) as pieces:
+                for piece in pieces:
+                    if self._stopped.is_set():
+                        break
+                    self._put(piece)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the next piece
             self._put(error)
         else:
             self._put(None)
-        finally:
-            pieces.close()
 
     def _put(self, piece: ChatChunk | BaseException | None) -> None:
         if not self._stopped.is_set():
             asyncio.run_coroutine_threadsafe(self._queue.put(piece), self._loop).result()
+
+
+def _each(pieces: Iterator[ChatChunk]) -> Generator[ChatChunk]:
+    """Closed, it ends the request."""
+    yield from pieces
 
 
 def _keep_place(backend: Backend, ask: Ask, thread: Future[Any]) -> None:
@@ -134,11 +143,6 @@ def _keep_place(backend: Backend, ask: Ask, thread: Future[Any]) -> None:
             loop.call_soon_threadsafe(admission.leave, ask.who)
 
     thread.add_done_callback(leave)
-
-
-def _pieces(chat: Chat, backend: Backend, ask: Ask, limit_s: float) -> Generator[ChatChunk]:
-    """Closed, it ends the request."""
-    yield from chat.stream(backend.replica.target, ask.parsed, timeout_s=limit_s)
 
 
 async def _refuse(backend: Backend, error: ChatError, answer: Answer) -> None:

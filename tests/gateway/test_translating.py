@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import openai
@@ -198,3 +198,35 @@ def test_a_caller_that_goes_away_while_the_provider_is_silent_leaves_its_place_t
             return
         threading.Event().wait(0.02)
     pytest.fail("the place is never given back")
+
+
+class Woken(Iterator[ChatChunk]):
+    """A stream that goes on, and finds itself closed, when it is interrupted."""
+
+    def __init__(self, pieces: Iterator[ChatChunk], going_on: threading.Event) -> None:
+        self._pieces = pieces
+        self._going_on = going_on
+
+    def __next__(self) -> ChatChunk:
+        return next(self._pieces)
+
+    def interrupt(self) -> None:
+        self._going_on.set()
+
+
+def test_a_silent_stream_that_can_be_interrupted_is_when_its_caller_goes_away(
+    translator: Translator, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = translator.stream
+    monkeypatch.setattr(translator, "stream", lambda *told, **more: Woken(stream(*told, **more), translator.going_on))
+    translator.going_on.clear()
+    translator.chunks = [_delta("never told")]
+    host, port = door.url.removeprefix("http://").split(":")
+    body = json.dumps({"model": BOT, "stream": True}).encode()
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        )
+        assert translator.entered.wait(WAIT_S_MAX)
+    assert translator.going_on.wait(WAIT_S_MAX)
+    assert translator.closed.wait(WAIT_S_MAX)
