@@ -21,7 +21,7 @@ from registry.composition import Registry
 from registry.domain.errors import NotFoundError, TenureError
 from registry.transport.gate import local_path
 from registry.transport.services import Services, principal_of
-from registry.web import actions, deployments, events, lifecycle, model, overview, tuning, version
+from registry.web import actions, deployments, events, lifecycle, model, overview, policy, tuning, version
 from registry.web.page import Page, asked_time
 from registry.web.templating import environment
 
@@ -32,6 +32,7 @@ PAGES: Mapping[str, Handler] = {
     "/": overview.overview,
     "/models": overview.models,
     "/models/{model}": model.model,
+    "/models/{model}/policy": policy.policy,
     "/models/{model}/history": model.history,
     "/models/{model}/{version:int}": version.timeline,
     "/models/{model}/{version:int}/training": version.training,
@@ -48,6 +49,7 @@ COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
     "/models/{model}/{version:int}/deploy": (actions.deploy, version.deployment),
     "/models/{model}/{version:int}/attach": (actions.attach, version.deployment),
     "/models/{model}/rollback": (actions.rollback, model.model),
+    "/models/{model}/policy": (policy.change, policy.policy),
     "/deployments/{id}/delete": (actions.undeploy, deployments.deployments),
     "/fine-tune": (tuning.send, tuning.form),
 }

@@ -108,13 +108,12 @@ def _nice(low: float, high: float) -> tuple[float, float, list[float]]:
 
 
 def _steps(first: int, last: int) -> tuple[str, ...]:
-    count = min(TICKS, last - first)
-    if not count:
+    """Evenly spaced whole steps, as many as there are."""
+    span = last - first
+    if not span:
         return (f"step {first}",)
-    marks = [first + (last - first) * number / count for number in range(count + 1)]
-    if any(mark != int(mark) for mark in marks):
-        marks = [first, last]
-    return (f"step {int(marks[0])}", *(str(int(mark)) for mark in marks[1:]))
+    count = next(count for count in range(TICKS, 0, -1) if span % count == 0)
+    return (f"step {first}", *(str(first + span // count * number) for number in range(1, count + 1)))
 
 
 # Money over time
@@ -168,7 +167,7 @@ class Column:
 
 
 def columns(groups: Sequence[tuple[str, Decimal, Decimal]], currency: str) -> list[Column]:
-    """(label, serving, training) as stacked columns, side by side."""
+    """(day, serving, training) as stacked columns, side by side."""
     top = max((serving + training for _, serving, training in groups), default=Decimal(0))
     each = 100 / max(len(groups), 1)
     drawn: list[Column] = []
@@ -177,7 +176,8 @@ def columns(groups: Sequence[tuple[str, Decimal, Decimal]], currency: str) -> li
         more = float(training / top * 100) if top else 0.0
         drawn.append(
             Column(
-                label=label, x=round(number * each + each * 0.15, 3), width=round(min(each * 0.7, 12), 3),
+                label=f"{date.fromisoformat(label):%-d %b}",
+                x=round(number * each + each * 0.15, 3), width=round(min(each * 0.7, 12), 3),
                 serving_y=round(100 - high, 3), serving=round(high, 3),
                 training_y=round(100 - high - more, 3), training=round(more, 3),
                 words=f"{label}: {serving + training:.2f} {currency}",

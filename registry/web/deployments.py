@@ -44,6 +44,7 @@ def deployments(page: Page) -> Response:
         provider={one.deployment.id: one for one in shown if one.deployment is not None},
         strays=_strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign],
         against=_against(page, live),
+        jobs=[(at, one) for at in page.registry.reading.connections(page.as_of) for one in at.orphan_jobs],
     )
 
 

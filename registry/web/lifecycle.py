@@ -18,12 +18,10 @@ SHOWN = 12
 
 def lifecycle(page: Page) -> Response:
     chosen = page.query("state")
-    names = {one.model for one in page.readable(page.registry.reading.models(page.as_of))}
     stands: dict[str, tuple[list[VersionView], bool]] = {}
     for state in VERSION.states:
         query = VersionQuery(states=frozenset({state}), limit=SHOWN)
-        found, more = page.registry.reading.versions(query, page.as_of)
-        stands[state] = [one for one in found if one.model in names], more is not None
+        stands[state] = page.versions(query)
     none: dict[str, int] = {}
     counts = none if page.past or not page.principal.may("read") else page.registry.log.version_counts()
     return page.html(

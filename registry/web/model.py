@@ -7,7 +7,7 @@ from typing import TypedDict
 from starlette.responses import Response
 
 from registry.application.ports import VersionQuery
-from registry.application.views import EventView, MetricView, ModelView, VersionView
+from registry.application.views import EventView, MetricView, ModelView, StepView, VersionView
 from registry.domain.errors import TenureError
 from registry.domain.events import Event, Price
 from registry.domain.ids import VersionRef
@@ -28,7 +28,7 @@ STATES = ("queued", "training", "trained", "deploying", "active", "retired", "fa
 def model(page: Page) -> Response:
     reading = page.registry.reading
     name = page.request.path_params["model"]
-    top = _head(page, name)
+    top = head(page, name)
     state = page.query("state")
     query = VersionQuery(
         model=name,
@@ -49,8 +49,15 @@ def model(page: Page) -> Response:
         chosen=chosen,
         chart=compared(page, name, chosen),
         policy=policy_sentences(top["model"].policy),
-        plan=[] if page.past else page.registry.reconciler.policy_plan(name),
+        plan=planned(page, name),
     )
+
+
+def planned(page: Page, model: str) -> list[StepView]:
+    """What the policy does by itself at the time that is shown."""
+    if page.at is None:
+        return page.registry.reconciler.policy_plan(model)
+    return page.registry.reconciler.foretell(model, past=(page.at, page.now))
 
 
 class Head(TypedDict):
@@ -64,7 +71,7 @@ class Head(TypedDict):
     rates: list[serving.Rate]
 
 
-def _head(page: Page, name: str) -> Head:
+def head(page: Page, name: str) -> Head:
     reading = page.registry.reading
     view = reading.model(name, page.as_of)
     back = None if page.past else rollback(page, name)
@@ -87,11 +94,11 @@ def _price(page: Page, back: VersionView | None) -> Price | None:
 def history(page: Page) -> Response:
     """What happened to a model, its versions and their deployments: the newest command first, a page at a time."""
     name = page.request.path_params["model"]
-    top = _head(page, name)
+    top = head(page, name)
     asked = page.query("before") or ""
-    head = page.registry.log.head() if page.at is None else page.at
-    before = min(int(asked), head + 1) if asked.isascii() and asked.isdigit() else None
-    events = _events_before(page, name, head + 1 if before is None else before)
+    end = page.registry.log.head() if page.at is None else page.at
+    before = min(int(asked), end + 1) if asked.isascii() and asked.isdigit() else None
+    events = _events_before(page, name, end + 1 if before is None else before)
     return page.html(
         "model_history.html",
         **top,

@@ -43,9 +43,9 @@ def overview(page: Page) -> Response:
     billed = [
         one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))
     ]
-    connections = reading.connections(page.as_of)
+    connections = reading.connections(page.as_of) if page.principal.may("read") else []
     query = VersionQuery(states=MOVING, order="newest", limit=MOVING_SHOWN)
-    moving, more = reading.versions(query, page.as_of)
+    moving, more = page.versions(query)
     return page.html(
         "overview.html",
         models=sorted(models, key=_interest)[:MODELS_SHOWN],
@@ -53,13 +53,13 @@ def overview(page: Page) -> Response:
         billed=billed[:BILLED_SHOWN],
         billed_total=len(billed),
         rates=serving.rates(billed),
-        moving=[one for one in moving if one.model in names],
-        more_moving=more is not None,
+        moving=moving,
+        more_moving=more,
         connections=connections,
         warnings=[
             *warnings(connections, billed, models),
             *_stray_jobs(page),
-            *_retirements(page, names),
+            *_retirements(page),
             *_over_budget(page, names),
         ],
         recent=recent(page) if page.principal.may("read") else [],
@@ -126,11 +126,11 @@ def _stray_jobs(page: Page) -> Iterable[Notice]:
             )  # fmt: skip
 
 
-def _retirements(page: Page, names: set[str]) -> Iterable[Notice]:
+def _retirements(page: Page) -> Iterable[Notice]:
     """Active versions whose base model is taken away soon, or has been."""
     query = VersionQuery(states=frozenset({"active"}), limit=ACTIVE_SEARCHED)
-    for one in page.registry.reading.versions(query, page.as_of)[0]:
-        if one.retires_on is None or one.model not in names:
+    for one in page.versions(query)[0]:
+        if one.retires_on is None:
             continue
         left = retirement.days_left(one.retires_on, page.now)
         if left <= retirement.WARNED_DAYS[-1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from registry.application.access import Action, Principal
+from registry.application.ports import VersionQuery
 from registry.application.reading import within_calendar
-from registry.application.views import MetricView, ModelView
+from registry.application.views import MetricView, ModelView, VersionView
 from registry.composition import Registry
 from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import VersionRef
@@ -72,6 +73,16 @@ class Page:
 
     def readable(self, models: Iterable[ModelView]) -> list[ModelView]:
         return [one for one in models if self.principal.may("read", one.model)]
+
+    def versions(self, query: VersionQuery) -> tuple[list[VersionView], bool]:
+        """Those that whoever asks may see, and whether there are more; `query` is about all models."""
+        reading = self.registry.reading
+        mine = [query] if self.principal.may("read") else [
+            replace(query, model=one.model) for one in self.readable(reading.models(self.as_of))
+        ]  # fmt: skip
+        pages = [reading.versions(one, self.as_of) for one in mine]
+        found = [version for some, _ in pages for version in some]
+        return found[: query.limit], len(found) > len(found[: query.limit]) or any(more for _, more in pages)
 
     def curves(self, ref: VersionRef) -> list[MetricView]:
         """The loss points that were known at the time that is shown."""

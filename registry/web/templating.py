@@ -32,7 +32,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters = (ago, day, exact, machine, loss, money, pretty, rate, number, quantity)
+    filters = (ago, day, exact, lasting, machine, loss, money, pretty, rate, number, quantity)
     named: dict[str, Any] = {one.__name__: one for one in filters}
     env.filters.update(**named, for_=lasted, tone=words.tone)
     env.globals.update(asset=asset, sentence=words.sentence)  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -64,6 +64,14 @@ def ago(time: datetime | None, now: datetime) -> Markup:
     if time is None:
         return Markup('<span class="none">not known</span>')
     return Markup('<time datetime="{}" title="{}">{}</time>').format(machine(time), exact(time), _since(time, now))
+
+
+def lasting(time: datetime | None, now: datetime) -> Markup:
+    """For how long it has lasted, with when it began for whoever asks."""
+    if time is None:
+        return Markup('<span class="none">not known</span>')
+    span = lasted(max((now - time).total_seconds(), 0.0))
+    return Markup('<time datetime="{}" title="{}" data-lasting>{}</time>').format(machine(time), exact(time), span)
 
 
 def _since(time: datetime, now: datetime) -> str:

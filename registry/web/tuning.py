@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
 from providers.errors import ProviderError
 from providers.ports import Estimate
 from registry.application.commands import FineTune
-from registry.application.ports import CheckedData, DataSource
+from registry.application.ports import CheckedData, DataSource, VersionQuery
 from registry.application.views import ConnectionView
 from registry.domain.errors import BadInputError, TenureError
 from registry.transport.uploads import Uploads
 from registry.web.page import Page
 
 MODELS_OFFERED = 200
+VERSIONS_SEARCHED = 200
+"""The newest of each model that somebody may see, for the connections that they know by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Checked:
 
 
 def form(page: Page, checked: Checked | None = None) -> Response:
-    connections = page.registry.reading.connections()
+    connections = _connections(page)
     able = [one for one in connections if one.fine_tuning]
     wanted = page.form.get("connection") or page.query("connection")
     chosen = next((one for one in able if one.name == wanted), able[0] if len(able) == 1 else None)
@@ -48,6 +50,20 @@ def form(page: Page, checked: Checked | None = None) -> Response:
         checked=checked,
         allowed=page.principal.may_somewhere("develop"),
     )
+
+
+def _connections(page: Page) -> list[ConnectionView]:
+    """All, for whoever may read all models; else those that versions which they may see name, without their trouble."""
+    reading = page.registry.reading
+    found = reading.connections()
+    if page.principal.may("read"):
+        return found
+    named = {
+        version.connection
+        for model in page.readable(reading.models())
+        for version in reading.versions(VersionQuery(model=model.model, limit=VERSIONS_SEARCHED))[0]
+    }
+    return [replace(one, error=None) for one in found if one.name in named]
 
 
 def _base_models(page: Page, connection: ConnectionView | None) -> tuple[Sequence[str], str | None]:

@@ -86,9 +86,13 @@
 
   function tick() {
     for (const one of document.querySelectorAll("time[datetime]")) {
-      if (!one.textContent.endsWith("ago") && one.textContent !== "just now") continue;
+      const lasting = "lasting" in one.dataset;
+      if (!lasting && !one.textContent.endsWith("ago") && one.textContent !== "just now") continue;
       const seconds = Math.floor((Date.now() + ahead - Date.parse(one.dateTime)) / 1000);
-      if (seconds >= 0 && seconds < 3600) one.textContent = seconds < 5 ? "just now" : seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
+      if (seconds >= 0 && seconds < 3600) {
+        const span = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+        one.textContent = lasting ? span : seconds < 5 ? "just now" : `${span} ago`;
+      }
     }
   }
 
