@@ -14,6 +14,7 @@ from registry.application.views import (
     JobView,
     MetricView,
     ModelView,
+    OrphanJobView,
     VersionView,
 )
 from registry.domain import ledger
@@ -25,6 +26,7 @@ from registry.domain.ledger import Charge
 from registry.domain.policy import policy_json
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
 from registry.domain.versions import legal, ref_of
+from statemachine import VERSION
 
 MOVING = frozenset({"queued", "training", "deploying"})
 AsOf = str | int | datetime | None
@@ -108,7 +110,13 @@ class Reading:
         return state
 
     def versions(self, query: VersionQuery, as_of: AsOf = None) -> tuple[list[VersionView], str | None]:
-        """One page and the cursor of the next. A model that has no version yet gives an empty list."""
+        """One page and the cursor of the next. A model that has no version yet gives an empty list.
+
+        Raises BadInputError for a state that there is not.
+        """
+        if unknown := query.states - set(VERSION.states):
+            known = ", ".join(VERSION.states)
+            raise BadInputError(f"state = {min(unknown)!r} is not one of {known}", field="state")
         at = self.position(as_of)
         if query.model is not None:
             self.model_state(query.model, at)
@@ -331,6 +339,17 @@ def _connection_view(state: ConnectionState) -> ConnectionView:
         fine_tuning=state.settings.get("fine_tuning", True) is True,
         error=state.error,
         declared_at=state.declared_at,
+        orphan_jobs=tuple(
+            OrphanJobView(
+                id=one.job_id,
+                name=one.name,
+                status=one.status,
+                found_at=one.found_at,
+                suspected=one.suspected,
+                duplicate=one.duplicate,
+            )
+            for one in state.orphan_jobs
+        ),
         stream_version=state.stream_version,
     )
 

@@ -106,8 +106,8 @@ def tenure(
     Answers are tables on a terminal, tab-separated rows with a header line when piped, and JSON with --json. Exit
     codes: 0 done, 1 failed, 2 usage or bad input, 3 refused in this state, 4 not found, 5 unavailable, 130 interrupted.
 
-    TENURE_HOME (~/.tenure) is where everything is kept. TENURE_ACTOR is who is named in the events, if not
-    user:<login name>.
+    TENURE_HOME (~/.tenure) is where everything is kept. TENURE_URL and TENURE_TOKEN are a server elsewhere.
+    TENURE_ACTOR is who is named in the events, if not user:<login name>. TENURE_LOG=DEBUG shows what goes on inside.
 
     Example: tenure demo
     """

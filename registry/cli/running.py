@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,20 +25,53 @@ class StoppedError(TenureError):
 
 
 def run(arguments: Sequence[str]) -> int:
-    from registry.cli.app import command
-
+    _ready_streams()
     try:
+        from registry.cli.app import command
+
+        _check_text(arguments)
         code = cast("object", command().main(_json_last(arguments), prog_name="tenure", standalone_mode=False))
         sys.stdout.flush()
     except SystemExit as exc:
         if not isinstance(exc.__context__, BrokenPipeError):
             raise  # shell completion has answered
         return _explain(exc.__context__)
+    except KeyboardInterrupt:
+        return _explain(typer.Abort())
     except Exception as exc:  # noqa: BLE001 - the outermost frame: nothing passes it untold
         return _explain(exc)
     if code == INTERRUPTED:  # Ctrl-C where no command had a better sentence for it
         return _tell(StoppedError("Interrupted."))
     return code if isinstance(code, int) else 0
+
+
+def debugging() -> bool:
+    """TENURE_LOG=DEBUG: what is otherwise told in a sentence is shown whole."""
+    return os.environ.get("TENURE_LOG", "").upper() == "DEBUG"
+
+
+def _ready_streams() -> None:
+    """Whatever the locale, what is piped is UTF-8; a terminal is shown what it can show; what is closed is nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = cast("object", getattr(sys, name))
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open as long as we run
+        elif isinstance(stream, io.TextIOWrapper) and mode == "r":
+            stream.reconfigure(errors="replace")
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Names and reasons are kept as text. Raises BadInputError for bytes that the locale does not read as such."""
+    for one in arguments:
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            shown = ascii(os.fsencode(one))[1:]
+            raise BadInputError(
+                f"the argument {shown} is not text in this locale.", hint="Write UTF-8; LC_ALL=C.UTF-8 reads it."
+            ) from None
 
 
 def _explain(error: Exception) -> int:
@@ -77,15 +111,17 @@ def _tell(error: TenureError) -> int:
         for fault in error.faults:
             if fault not in error.message:
                 typer.echo(f"  - {fault}", err=True)
-    if isinstance(error, RefusedError) and error.state is not None and "legal from" not in error.message:
-        legal = ", ".join(error.legal) or "nothing"
-        typer.echo(f"  It is {error.state}; from here: {legal}.", err=True)
+    if isinstance(error, RefusedError) and error.legal and "legal from" not in error.message:
+        typer.echo(f"  It is {error.state}; from here: {', '.join(error.legal)}.", err=True)
     if error.hint:
         typer.secho(f"  {error.hint}", fg="cyan", err=True)
     return error.exit_code
 
 
 def _tell_usage(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        return error.exit_code
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
     typer.echo(error.format_message(), err=True)
     context = cast("typer.Context | None", getattr(error, "ctx", None))
@@ -96,19 +132,25 @@ def _tell_usage(error: typer.TyperException) -> int:
 
 
 def _tell_bug(error: Exception) -> int:
-    """One line; the traceback goes to a file, or to stderr with TENURE_DEBUG=1."""
+    """What to do; the traceback goes to a file, or to stderr with TENURE_LOG=DEBUG."""
     import tempfile
     import traceback
 
     trace = "".join(traceback.format_exception(error))
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
     typer.echo(f"A bug in tenure: {type(error).__name__}: {error}", err=True)
-    if os.environ.get("TENURE_DEBUG", "") not in {"", "0"}:
+    if debugging():
         typer.echo(trace, err=True)
         return 1
-    with tempfile.NamedTemporaryFile("w", prefix="tenure-bug-", suffix=".txt", delete=False, encoding="utf-8") as file:
-        file.write(trace)
-    typer.echo(f"  The traceback is in {file.name}; TENURE_DEBUG=1 shows it here.", err=True)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tenure-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(trace)
+    except OSError:
+        typer.echo("  TENURE_LOG=DEBUG shows the traceback: please report it.", err=True)
+        return 1
+    typer.echo(f"  The traceback is in {file.name}; TENURE_LOG=DEBUG shows it here. Please report it.", err=True)
     return 1
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from registry.cli.running import StoppedError
+from registry.cli.running import StoppedError, debugging
 from registry.domain.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
 
 @contextmanager
 def _quiet_logging() -> Generator[None]:
-    """What the reconciler logs, commands tell in their own words; TENURE_DEBUG=1 shows both."""
+    """What the reconciler logs, commands tell in their own words; TENURE_LOG=DEBUG shows both."""
     import logging
 
     logger = logging.getLogger("tenure")
     before = logger.propagate
     nowhere = logging.NullHandler()
     logger.addHandler(nowhere)
-    logger.propagate = before and os.environ.get("TENURE_DEBUG", "") not in {"", "0"}
+    logger.propagate = before and debugging()
     try:
         yield
     finally:

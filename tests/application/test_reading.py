@@ -101,6 +101,11 @@ def test_a_declared_model_without_a_version_is_an_empty_list(stage: Stage) -> No
     assert missing.value.hint is None
 
 
+def test_a_state_that_there_is_not_is_refused_by_name(stage: Stage) -> None:
+    with pytest.raises(BadInputError, match=r"state = 'bogus' is not one of queued, training, trained, "):
+        stage.registry.reading.versions(VersionQuery(model=BOT, states=frozenset({"active", "bogus"})))
+
+
 def test_what_is_not_found_says_what_there_is(stage: Stage) -> None:
     stage.fine_tune()
     reading = stage.registry.reading

@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TENURE_HOME", str(folder))
     monkeypatch.setenv("TENURE_ACTOR", "user:ana")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("TENURE_DEBUG", raising=False)
+    monkeypatch.delenv("TENURE_LOG", raising=False)
     yield folder
     for file in folder.rglob(PID_FILE):
         with contextlib.suppress(psutil.Error, ValueError):

@@ -69,7 +69,7 @@ class Ears:
 def clouds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Rehearsal]:
     with Rehearsal(pace=AT_ONCE) as clouds:
         given = {**clouds.environment(), "AWS_SECRET_ACCESS_KEY": AWS, "WRONG_KEY": WRONG}
-        ours = {"TENURE_HOME": str(tmp_path / "home"), "TENURE_ACTOR": "user:ana", "TENURE_DEBUG": "1"}
+        ours = {"TENURE_HOME": str(tmp_path / "home"), "TENURE_ACTOR": "user:ana", "TENURE_LOG": "DEBUG"}
         for name, value in {**given, **ours, "TENURE_LOG": "DEBUG", "COLUMNS": "200"}.items():
             monkeypatch.setenv(name, value)
         yield clouds
