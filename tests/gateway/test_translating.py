@@ -24,6 +24,20 @@ QUESTION: Any = [{"role": "user", "content": "Where is my order?"}]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
+class Woken(Iterator[ChatChunk]):
+    """A stream that goes on, and finds itself closed, when it is interrupted."""
+
+    def __init__(self, pieces: Iterator[ChatChunk], going_on: threading.Event) -> None:
+        self._pieces = pieces
+        self._going_on = going_on
+
+    def __next__(self) -> ChatChunk:
+        return next(self._pieces)
+
+    def interrupt(self) -> None:
+        self._going_on.set()
+
+
 class Translator:
     """In the place of the fake provider's chat: says what it is told, and remembers what it was asked."""
 
@@ -31,6 +45,7 @@ class Translator:
         self.asked: list[ChatRequest] = []
         self.chunks: list[ChatChunk | ProviderError] = [_delta("Hel"), _delta("lo"), {"choices": [], "usage": USAGE}]
         self.pulled = 0
+        self.interruptible = False
         self.closed = threading.Event()
         self.entered = threading.Event()
         self.going_on = threading.Event()
@@ -56,7 +71,11 @@ class Translator:
         message = {"role": "assistant", "content": "Hello"}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE}
 
-    def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Generator[ChatChunk]:
+    def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
+        pieces = self._pieces(request)
+        return Woken(pieces, self.going_on) if self.interruptible else pieces
+
+    def _pieces(self, request: ChatRequest) -> Generator[ChatChunk]:
         self.asked.append(request)
         try:
             self.entered.set()
@@ -200,25 +219,10 @@ def test_a_caller_that_goes_away_while_the_provider_is_silent_leaves_its_place_t
     pytest.fail("the place is never given back")
 
 
-class Woken(Iterator[ChatChunk]):
-    """A stream that goes on, and finds itself closed, when it is interrupted."""
-
-    def __init__(self, pieces: Iterator[ChatChunk], going_on: threading.Event) -> None:
-        self._pieces = pieces
-        self._going_on = going_on
-
-    def __next__(self) -> ChatChunk:
-        return next(self._pieces)
-
-    def interrupt(self) -> None:
-        self._going_on.set()
-
-
 def test_a_silent_stream_that_can_be_interrupted_is_when_its_caller_goes_away(
-    translator: Translator, door: Door, monkeypatch: pytest.MonkeyPatch
+    translator: Translator, door: Door
 ) -> None:
-    stream = translator.stream
-    monkeypatch.setattr(translator, "stream", lambda *told, **more: Woken(stream(*told, **more), translator.going_on))
+    translator.interruptible = True
     translator.going_on.clear()
     translator.chunks = [_delta("never told")]
     host, port = door.url.removeprefix("http://").split(":")
