@@ -90,7 +90,6 @@ def policy(page: Page, review: Review | None = None) -> Response:
         inherited=[key for key in shared if key not in own],
         refusal=page.against("administer", name),
         review=review,
-        seen=page.form.get("seen") or top["model"].stream_version,
         replayed_max=REPLAYED_MAX,
     )
 

@@ -89,6 +89,14 @@ def test_what_is_not_ours_is_shown_and_left_alone(page: Page) -> None:
     expect(row.get_by_role("button")).to_have_count(0)
 
 
+def test_a_training_job_that_nobody_knows_stands_beside_the_deployments(page: Page) -> None:
+    page.goto("/deployments")
+    jobs = page.get_by_role("region", name="Training jobs that nobody knows").first
+    expect(jobs.get_by_role("row").last).to_contain_text("tenure-test12-worry-bot-9-1")
+    expect(jobs).to_contain_text('orphans = "delete"')
+    assert faults(page) == []
+
+
 def test_an_approval_is_asked_for_and_recorded(page: Page, site: Site) -> None:
     page.goto(f"/models/{MODEL}/1")
     page.locator("summary", has_text="Approve").click()
