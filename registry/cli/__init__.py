@@ -17,6 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     import sys
 
-    from registry.cli.running import run
+    try:
+        from registry.cli.running import run
 
-    return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # before there was anything to interrupt
+        sys.stderr.write("interrupted: Nothing was begun.\n")
+        return 130

@@ -220,6 +220,20 @@ def test_what_is_piped_is_utf_8_whatever_the_locale(tenure: Run, tmp_path: Path)
         assert "/Grüße" in done.stdout.decode()
 
 
+def test_ctrl_c_before_anything_has_begun_is_one_line(home: Path) -> None:
+    program = (
+        "import sys, builtins; plain = builtins.__import__\n"
+        "def importing(name, *more):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return plain(name, *more)\n"
+        "builtins.__import__ = importing\n"
+        "from registry.cli import main; sys.exit(main(['models']))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, cwd=root, check=False)
+    assert (done.returncode, done.stderr) == (130, b"interrupted: Nothing was begun.\n")
+
+
 def test_an_argument_that_is_not_text_is_refused(home: Path) -> None:
     done = in_a_shell(r"""$TENURE retire m@1 --reason "$(printf 'caf\351')" """)
     assert (done.returncode, done.stdout) == (2, b"")
