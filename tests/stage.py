@@ -12,9 +12,10 @@ from registry.application.commands import FineTune
 from registry.application.ports import CheckedData, DataSource, DeploymentQuery, EventLog
 from registry.application.views import DeploymentView, EventView, VersionView
 from registry.composition import Registry, compose
+from registry.domain import events as ev
 from registry.domain import ledger
 from registry.domain.errors import BadInputError
-from registry.domain.events import DataRef
+from registry.domain.events import DataRef, NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.versions import Who
 from registry.embedded import Tenure
@@ -139,6 +140,12 @@ class Stage:
 
     def policy(self, **policy: object) -> None:
         self.registry.declaring.set_policy(BOT, policy, ANA)
+
+    def orphan_job(self, name: str = "tenure-test12-bot-9-1") -> None:
+        """A sweep finds a training job that no version knows."""
+        job = ev.JobRef(id=f"job-{name}", name=name, status="running")
+        payload = ev.OrphanJobFound(connection="cloud", job=job)
+        self.log.append([NewEvent(stream="connection:cloud", payload=payload, actor="provider:cloud")], expected={})
 
     # Time and work
 

@@ -42,6 +42,10 @@ TRAINING = views.TrainingCostView(
     version="support-bot@3", connection="azure-prod", provider="azure-openai", quantity=Decimal("0.102468"),
     unit="1M-tokens", price=Decimal("27.50"), cost=Decimal("2.817870"), currency="USD", trained_at=MADE,
 )  # fmt: skip
+ORPHAN_JOB = views.OrphanJobView(
+    id="ftjob-def456", name="tenure-rsb4ua-support-bot-4-1", status="running", found_at=NOW, suspected="support-bot@4",
+    duplicate=False,
+)  # fmt: skip
 ACT = ReplayedActView(
     at=SERVED, what="deploy", subject="support-bot@3", actor="user:ana", why="asked for", where="both"
 )
@@ -59,8 +63,9 @@ SHOWN: Mapping[str, views.View] = {
     ),
     "Connection": views.ConnectionView(
         name="azure-prod", provider="azure-openai", settings={"resource_group": "ml", "api_key_env": "AZURE_KEY"},
-        fine_tuning=True, error=None, declared_at=MADE, stream_version=1,
+        fine_tuning=True, error=None, declared_at=MADE, orphan_jobs=(ORPHAN_JOB,), stream_version=1,
     ),
+    "OrphanJob": ORPHAN_JOB,
     "Event": views.EventView(
         position=31, stream="version:support-bot@3", stream_version=11, id="019ab3c4d5e67f8091a2b3c4d5e6f708",
         type="version-activated", schema_version=1, recorded_at=SERVED, actor="user:ana", reason="better on refunds",

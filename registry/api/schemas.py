@@ -23,6 +23,7 @@ SHOWN: Mapping[str, type[View]] = {
     "Artifact": views.ArtifactView,
     "Deployment": views.DeploymentView,
     "Connection": views.ConnectionView,
+    "OrphanJob": views.OrphanJobView,
     "Event": views.EventView,
     "Metric": views.MetricView,
     "Checkpoint": views.CheckpointView,

@@ -184,6 +184,21 @@ class SideBySideView(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanJobView(View):
+    """A training job that bears our name, runs, and belongs to no version here.
+
+    `suspected`: the version that its name was made for. `duplicate`: that version has a job, and this is a second one.
+    """
+
+    id: str
+    name: str
+    status: str
+    found_at: datetime
+    suspected: str | None
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionView(View):
     name: str
     provider: str
@@ -191,6 +206,7 @@ class ConnectionView(View):
     fine_tuning: bool
     error: str | None
     declared_at: datetime
+    orphan_jobs: tuple[OrphanJobView, ...]
     stream_version: int
 
 

@@ -12,7 +12,9 @@ from registry.cli.session import LATER, opened, settle
 from registry.domain.errors import TenureError
 
 if TYPE_CHECKING:
-    from registry.application.views import DeploymentView
+    from collections.abc import Iterable
+
+    from registry.application.views import ConnectionView, DeploymentView
     from registry.embedded import Tenure
 
 
@@ -78,7 +80,7 @@ def deployments(
     """List deployments: what serves, for which version, what is billed, and what the providers show of it.
 
     The log and the providers stand side by side, with the difference in words; what only a provider has comes last.
-    With --as-of, the log alone.
+    With --as-of, the log alone. Training jobs that no version knows spend money too: they are named on stderr.
 
     Example: tenure deployments --billed
     """
@@ -90,8 +92,21 @@ def deployments(
         if as_of is not None:
             rows = tenure.deployments(billed=only, model=model, as_of=as_of)
             show_list(rows, DEPLOYMENTS, as_json=as_json, empty=empty)
-            return
-        show_list(tenure.side_by_side(billed=only, model=model), SIDE_BY_SIDE, as_json=as_json, empty=empty)
+        else:
+            show_list(tenure.side_by_side(billed=only, model=model), SIDE_BY_SIDE, as_json=as_json, empty=empty)
+        if model is None:
+            _name_orphan_jobs(tenure.connections(as_of=as_of))
+
+
+def _name_orphan_jobs(connections: Iterable[ConnectionView]) -> None:
+    """On stderr: they are no deployments, and whoever looks for what costs money looks here."""
+    for connection in connections:
+        for job in connection.orphan_jobs:
+            typer.echo(
+                f"note: training job {job.id} ({job.name}) at {connection.name} runs and spends money, and no version"
+                ' here knows it: stop it in the provider\'s console, or with orphans = "delete" (tenure apply)',
+                err=True,
+            )
 
 
 def _finish(

@@ -168,7 +168,8 @@ class Reconciler:
             strays = self._sweeping.jobs.look(connection)
         except (ProviderError, TenureError) as error:
             return [_view(step, "failed", error.message)]
-        return [_view(step, "planned", sentence) for sentence in (*sentences(found), *jobs_found(strays))]
+        told = [*sentences(found), *jobs_found(strays, connection.orphan_jobs)]
+        return [_view(step, "planned", sentence) for sentence in told]
 
     def run(self, *, paced: bool = False, sweep: bool = False) -> list[StepView]:
         """One pass. Returns when nothing more can be done at once. `sweep`: also what each connection has is looked at.

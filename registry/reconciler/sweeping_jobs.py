@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from providers.errors import RejectedError
 from providers.ports import JobReport, Provider
@@ -10,7 +10,7 @@ from registry.application.unit import Command, Unit
 from registry.domain import orphan_jobs
 from registry.domain.events import NewEvent
 from registry.domain.plan import Action, Step
-from registry.domain.states import ConnectionState, VersionState
+from registry.domain.states import ConnectionState, OrphanJob, VersionState
 from registry.domain.versions import Who
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
@@ -108,9 +108,14 @@ class SweepingJobs(Steps):
         self._door.run(command, decision)
 
 
-def sentences(strays: list[Stray]) -> list[str]:
-    """What was found, for people."""
-    return [
+def sentences(strays: list[Stray], known: Sequence[OrphanJob] = ()) -> list[str]:
+    """What was found, for people. `known`: what an earlier sweep had found, and nobody has seen to end."""
+    told = [
+        f"training job {one.job_id} ({one.name}) runs since {one.found_at:%Y-%m-%d %H:%M} UTC at least, and no version"
+        " here knows it"
+        for one in known
+    ]
+    return told + [
         f"training job {one.id} ({one.name}) runs, and no version here knows it"
         if original is None
         else f"training job {one.id} is a second one of {original.model}@{original.version}"

@@ -95,7 +95,11 @@ class States:
         yield _gauge("tenure_poll_lag_seconds", "How long the next look at a provider is overdue", max(0.0, overdue))
         yield _gauge("tenure_log_position", "The position of the newest event", self._registry.log.head())
         orphans = len(self._registry.auditing.audit(from_=self._registry.clock()).unknown)
-        yield _gauge("tenure_orphans", "What providers have of ours that the log does not know", orphans)
+        yield _gauge(
+            "tenure_orphans",
+            "What providers have of ours, deployments and jobs, that the log cannot account for",
+            orphans,
+        )
 
 
 def _again(told: set[K], now: Mapping[K, V], nothing: V) -> dict[K, V]:

@@ -123,6 +123,7 @@ def _stray_jobs(page: Page) -> Iterable[Notice]:
             yield Notice(
                 tone="bad", title=f"A training job at {connection.name} is nobody's",
                 text=f"{job.name} runs and spends money, and no version here knows it.",
+                path="/deployments",
             )  # fmt: skip
 
 

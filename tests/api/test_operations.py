@@ -35,6 +35,8 @@ def test_the_figures_are_those_of_the_registry(rest: TestClient, stage: Stage, m
     assert found["tenure_log_position"] == stage.log.head()
     assert found["tenure_orphans"] == 0
     assert found["tenure_append_seconds_count"] >= 2
+    stage.orphan_job()
+    assert figures(rest.get("/metrics").text)["tenure_orphans"] == 1
 
 
 def test_what_is_billed_no_longer_is_told_as_nothing(

@@ -129,6 +129,13 @@ def test_money_comes_back_exact(remote: Remote, stage: Stage) -> None:
     assert [one.difference for one in remote.side_by_side()] == [None]
 
 
+def test_a_training_job_that_nobody_knows_comes_with_its_connection(remote: Remote, stage: Stage) -> None:
+    stage.orphan_job()
+    there = remote.connections()
+    assert [len(one.orphan_jobs) for one in there if one.name == "cloud"] == [1]
+    assert there == stage.registry.reading.connections()
+
+
 def test_moves_and_deployments_from_elsewhere(remote: Remote, stage: Stage) -> None:
     fine_tune(remote, stage)
     assert remote.cancel("bot@1", reason="wrong").view.state == "cancelled"

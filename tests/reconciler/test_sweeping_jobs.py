@@ -155,6 +155,26 @@ def test_a_look_ahead_tells_of_strays_and_changes_nothing(stage: Stage) -> None:
     assert stage.log.head() == before
 
 
+def test_a_look_ahead_goes_on_telling_of_a_stray_that_nothing_stops(stage: Stage) -> None:
+    job = stray(stage)
+    sweep(stage)
+    (detail,) = (one.detail or "" for one in stage.registry.reconciler.plan(sweep=True) if job.id in (one.detail or ""))
+    assert detail.startswith(f"training job {job.id} ({job.name}) runs since 2026-11-01 12:0")
+    job.outcome = "cancelled"
+    sweep(stage)
+    assert not any(job.id in (one.detail or "") for one in stage.registry.reconciler.plan(sweep=True))
+
+
+def test_a_stray_job_stands_on_its_connection_now_and_as_of_then(stage: Stage) -> None:
+    job = stray(stage)
+    before = stage.log.head()
+    sweep(stage)
+    (shown,) = (one for one in stage.tenure().connections() if one.name == "cloud")
+    (entry,) = shown.orphan_jobs
+    assert (entry.id, entry.name, entry.suspected) == (job.id, job.name, "bot@7")
+    assert all(one.orphan_jobs == () for one in stage.tenure().connections(as_of=before))
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, 9))
 def test_killed_at_any_call_it_is_stopped_by_the_next_process(stage: Stage, number: int, when: When) -> None:

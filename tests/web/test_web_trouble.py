@@ -90,7 +90,8 @@ def test_what_is_not_ours_is_shown_and_left_alone(page: Page) -> None:
 
 
 def test_a_training_job_that_nobody_knows_stands_beside_the_deployments(page: Page) -> None:
-    page.goto("/deployments")
+    page.goto("/")
+    page.get_by_role("link", name="A training job at local is nobody's").click()
     jobs = page.get_by_role("region", name="Training jobs that nobody knows").first
     expect(jobs.get_by_role("row").last).to_contain_text("tenure-test12-worry-bot-9-1")
     expect(jobs).to_contain_text('orphans = "delete"')
