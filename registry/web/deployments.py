@@ -19,6 +19,8 @@ from registry.web import serving
 from registry.web.charts import Bar, bars, columns, days_between, time_marks
 from registry.web.page import Page, asked_time, written
 
+LIVE_SHOWN = 200
+"""Of the deployments that are there, the dearest first, unless all are asked for."""
 ROWS_SHOWN = 60
 """Of the billed intervals that are drawn, the dearest first; the downloads hold all."""
 TRAINING_SHOWN = 60
@@ -30,7 +32,8 @@ SHARES = ("model", "provider", "connection")
 def deployments(page: Page) -> Response:
     """What the log says; and with `look`, what the providers show at this moment beside it."""
     page.principal.check("read")
-    live = serving.live(page)
+    every = serving.live(page)
+    live = every if page.query("all") else every[:LIVE_SHOWN]
     looked = page.query("look") is not None and not page.past
     shown = page.registry.comparing.side_by_side() if looked else []
     audit = page.registry.auditing.audit(from_=page.now - ledger.MICROSECOND, to=page.now, as_of=page.as_of)
@@ -38,12 +41,13 @@ def deployments(page: Page) -> Response:
         "deployments.html",
         live=live,
         gone=serving.gone_lately(page),
-        rates=serving.rates(one for one in live if one.billed),
+        rates=serving.rates(one for one in every if one.billed),
+        total=len(every),
         unknown={str(one["deployment"]): str(one["why"]) for one in audit.unknown},
         looked=looked,
         provider={one.deployment.id: one for one in shown if one.deployment is not None},
         strays=_strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign],
-        against=_against(page, live),
+        against=_against(page, live, every),
         jobs=[(at, one) for at in page.registry.reading.connections(page.as_of) for one in at.orphan_jobs],
     )
 
@@ -81,7 +85,7 @@ def _foreign(one: Json) -> Stray:
     )  # fmt: skip
 
 
-def _against(page: Page, live: Sequence[DeploymentView]) -> dict[str, str | None]:
+def _against(page: Page, shown: Sequence[DeploymentView], live: Sequence[DeploymentView]) -> dict[str, str | None]:
     """By deployment: why it cannot be deleted from here; None where it can."""
     active = {f"{one.name}@{one.active}" for one in page.registry.log.models(at=page.at) if one.active is not None}
     serving_of = Counter(one.ref for one in live if one.state == "serving")
@@ -95,7 +99,7 @@ def _against(page: Page, live: Sequence[DeploymentView]) -> dict[str, str | None
         only = one.state == "serving" and serving_of[one.ref] == 1
         return f"it serves {one.ref}, which is active" if only and one.ref in active else None
 
-    return {one.id: why(one) for one in live}
+    return {one.id: why(one) for one in shown}
 
 
 # What it has cost

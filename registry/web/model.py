@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from registry.application.ports import VersionQuery
 from registry.application.views import EventView, MetricView, ModelView, StepView, VersionView
@@ -28,6 +28,9 @@ STATES = ("queued", "training", "trained", "deploying", "active", "retired", "fa
 def model(page: Page) -> Response:
     reading = page.registry.reading
     name = page.request.path_params["model"]
+    wanted = (page.query("version") or "").strip().removeprefix("@")
+    if wanted.isascii() and wanted.isdigit():
+        return RedirectResponse(page.link(f"/models/{name}/{wanted}"), status_code=303)
     top = head(page, name)
     state = page.query("state")
     query = VersionQuery(
@@ -44,6 +47,7 @@ def model(page: Page) -> Response:
         tab="versions",
         versions=versions,
         cursor=cursor,
+        many=top["model"].versions > VERSIONS_PER_PAGE,
         state=state,
         states=STATES,
         chosen=chosen,

@@ -22,6 +22,9 @@ BILLED_SHOWN = 20
 RECENT_SHOWN = 8
 MODELS_PER_PAGE = 50
 ACTIVE_SEARCHED = 500
+WARNINGS_SHOWN = 12
+IDLE_TOLD = 3
+"""Standbys of one model that are told one by one; more of them are told together."""
 NEAR_LIMIT = Decimal("0.8")
 """Of a budget, from which on it is warned of."""
 
@@ -44,6 +47,10 @@ def overview(page: Page) -> Response:
         one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))
     ]
     connections = reading.connections(page.as_of) if page.principal.may("read") else []
+    notices = [
+        *warnings(connections, billed, models), *_stray_jobs(page), *_retirements(page), *_over_budget(page, names)
+    ]  # fmt: skip
+    notices.sort(key=lambda one: one.tone != "bad")
     query = VersionQuery(states=MOVING, order="newest", limit=MOVING_SHOWN)
     moving, more = page.versions(query)
     return page.html(
@@ -56,12 +63,8 @@ def overview(page: Page) -> Response:
         moving=moving,
         more_moving=more,
         connections=connections,
-        warnings=[
-            *warnings(connections, billed, models),
-            *_stray_jobs(page),
-            *_retirements(page),
-            *_over_budget(page, names),
-        ],
+        warnings=notices[:WARNINGS_SHOWN],
+        warnings_total=len(notices),
         recent=recent(page) if page.principal.may("read") else [],
     )
 
@@ -92,8 +95,20 @@ def warnings(
 def _idle(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iterable[Notice]:
     """Billed for a version that is neither active nor on its way there."""
     wanted = {one.active for one in models} | {ref for one in models for ref in one.moving}
+    by_model: dict[str, list[DeploymentView]] = {}
     for one in billed:
         if one.ref not in wanted and one.state == "serving" and one.hourly_rate != 0:
+            by_model.setdefault(one.model, []).append(one)
+    for model, idle in by_model.items():
+        if len(idle) > IDLE_TOLD:
+            rates = " and ".join(f"{one.hourly:.2f} {one.currency}" for one in serving.rates(idle))
+            yield Notice(
+                tone="warn", title=f"{len(idle)} deployments of {model or 'no model'} are billed but not active",
+                text=f"At {rates} an hour in all.",
+                path="/deployments",
+            )  # fmt: skip
+            continue
+        for one in idle:
             yield Notice(
                 tone="warn", title=f"{one.ref} is billed but not active",
                 text=f"{one.requested_by}: {one.reason or 'no reason given'}",

@@ -86,7 +86,7 @@ class Page:
 
     def curves(self, ref: VersionRef) -> list[MetricView]:
         """The loss points that were known at the time that is shown."""
-        return [one for one in self.registry.reading.metrics(ref) if not self.past or one.recorded_at <= self.now]
+        return self.registry.reading.metrics(ref, self.as_of)
 
     def link(self, path: str, **query: object) -> str:
         """A link that stays in the time that is shown."""
