@@ -66,12 +66,11 @@ class JobSteps(Steps):
         if found:
             return self._adopt(version, found)
         self._commands.limits.check_space()
-        if version.job_name not in self._looks.unheard:
-            again = ev.TrainingResubmitted(attempt=version.attempt)
-            self._append(
-                ref_of(version),
-                lambda now: [SCHEDULER.says(f"version:{ref_of(now)}", again)] if now.state == "queued" else [],
-            )
+        again = ev.TrainingResubmitted(attempt=version.attempt)
+        self._append(
+            ref_of(version),
+            lambda now: [SCHEDULER.says(f"version:{ref_of(now)}", again)] if now.state == "queued" else [],
+        )
         return self._create(version)
 
     def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:

@@ -119,7 +119,8 @@ def test_a_policy_that_comes_later_and_a_registry_that_starts_again_see_old_arti
     stage.policy(keep_artifacts=2)
     stage.settle()
     assert [stage.state(ref) for ref in refs] == ["deleted", "retired", "retired", "active"]
-    stage.registry.declaring.apply({"policy": {"keep_artifacts": 0}, "models": {BOT: {"policy": {}}}}, ANA, plan=False)
+    document = {"policy": {"keep_artifacts": 0}, "models": {BOT: {"policy": {"keep_artifacts": "default"}}}}
+    stage.registry.declaring.apply(document, ANA, plan=False)
     stage.restart().reconciler.run()
     stage.let_pass(minutes=20)
     assert [stage.state(ref) for ref in refs] == ["deleted", "deleted", "deleted", "active"]
