@@ -157,7 +157,10 @@ def serve(settings: Settings, ready: Callable[[str], None] = lambda _: None) -> 
         config = _config(app)
         listener.listen(config.backlog)
         with _announced(settings.home, url, gate.local_secret), _flushing(tokens):
-            _Server(config, services, lambda: ready(url)).run(sockets=[listener])
+            try:
+                _Server(config, services, lambda: ready(url)).run(sockets=[listener])
+            finally:
+                gc.unfreeze()  # else DuckDB's module reports, on stderr, all that was not freed at the end
 
 
 def _config(app: FastAPI) -> uvicorn.Config:

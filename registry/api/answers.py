@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query, Request
@@ -22,6 +23,9 @@ from registry.transport.services import principal_of
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
 _NAME = f"^{NAME_PATTERN.pattern}$"
+_TAG = r'(W/)?"[!#-~]*"'
+"""RFC 9110, 8.8.3: a weak one is none of ours, and never matches."""
+NEVER = -1
 
 ModelName = Annotated[str, Path(description="The model's name", pattern=_NAME, examples=["support-bot"])]
 Number = Annotated[int, Path(description="The version's number", ge=1, le=999_999_999, examples=[3])]
@@ -49,8 +53,9 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description="The ETag that the resource must still have, else 412; `*`: any",
-        pattern=r'^(\*|"[0-9]{1,18}")$',
+        description="The ETag that the resource must still have, else 412; `*`: any. Of several, the newest counts",
+        max_length=1000,
+        pattern=rf"^\*$|^{_TAG}(\s*,\s*{_TAG})*$",
     ),
 ]
 
@@ -103,24 +108,32 @@ def listing(items: Sequence[View], next: str | None = None) -> JSONResponse:
 
 
 def page_of(
-    items: Sequence[T], key: Callable[[T], str], limit: int, cursor: str | None
+    items: Sequence[T],
+    key: Callable[[T], str],
+    limit: int,
+    cursor: str | None,
+    shown: Callable[[T], bool] = lambda _: True,
 ) -> tuple[Sequence[T], str | None]:
-    """The items after the one that the cursor names, and the cursor of the next page."""
+    """The items after the one that the cursor names, and the cursor of the next page.
+
+    `shown`: which items are in the list now. A cursor may name one that was in it when the page before was asked for.
+    """
     start = 0
     if cursor is not None:
         places = [index for index, one in enumerate(items) if key(one) == cursor]
         if not places:
             raise BadInputError(f"cursor {cursor!r} is not one of this list's", field="cursor")
         start = places[0] + 1
-    found = items[start : start + limit]
-    more = start + limit < len(items)
-    return found, key(found[-1]) if more and found else None
+    found = list(islice(filter(shown, items[start:]), limit + 1))
+    return found[:limit], key(found[limit - 1]) if len(found) > limit else None
 
 
 def expected(if_match: str | None, stream: str) -> dict[str, int]:
-    """What an append is conditional on."""
-    found = re.fullmatch(r'"([0-9]+)"', if_match or "")
-    return {stream: int(found[1])} if found else {}
+    """What an append is conditional on. Tags that are none of ours match nothing."""
+    if if_match is None or if_match == "*":
+        return {}
+    ours = re.findall(r'(?<!W/)"([0-9]{1,18})"', if_match)
+    return {stream: max(map(int, ours), default=NEVER)}
 
 
 _KEPT = {b"content-type", b"etag", b"location"}

@@ -24,6 +24,9 @@ from registry.api.answers import (
 )
 from registry.api.bodies import NAME
 from registry.api.schemas import page
+from registry.application.access import Action
+from registry.application.reading import no_deployment
+from registry.application.views import DeploymentView
 from registry.domain.ids import deployment_stream
 from registry.transport.services import Services, check, check_somewhere, who
 
@@ -55,9 +58,11 @@ class Deployments:
     ) -> JSONResponse:
         """The deployments that you may see, oldest request first; those that are gone too."""
         principal = check_somewhere(request, "read")
-        found = self._reading.deployments(billed=billed, model=model, as_of=as_of)
+        found = self._reading.deployments(model=model, as_of=as_of)
         mine = [one for one in found if principal.may("read", one.model or None)]
-        return listing(*page_of(mine, attrgetter("id"), limit, cursor))
+        return listing(
+            *page_of(mine, attrgetter("id"), limit, cursor, lambda one: billed is None or one.billed is billed)
+        )
 
     def side_by_side(
         self,
@@ -71,10 +76,16 @@ class Deployments:
 
     def show(self, request: Request, id: DeploymentId, as_of: AsOf = None) -> JSONResponse:
         """One deployment, by the registry's id or the provider's name, id or ARN."""
-        check_somewhere(request, "read")
+        return answer(self._visible(request, id, "read", as_of))
+
+    def _visible(self, request: Request, id: str, action: Action, as_of: str | None = None) -> DeploymentView:
+        """Raises NotFoundError for another model's too: that there is one is not for everybody to know."""
+        principal = check_somewhere(request, action)
         view = self._reading.deployment(id, as_of)
-        check(request, "read", view.model or None)
-        return answer(view)
+        if not principal.may("read", view.model or None):
+            raise no_deployment(id)
+        principal.check(action, view.model or None)
+        return view
 
     def delete(
         self,
@@ -85,9 +96,7 @@ class Deployments:
         if_match: IfMatch = None,
     ) -> Response:
         """Delete a deployment. 202: it counts as billed until it has been seen gone; watch it."""
-        check_somewhere(request, "develop")
-        known = self._reading.deployment(id)
-        check(request, "develop", known.model or None)
+        known = self._visible(request, id, "develop")
         match = expected(if_match, deployment_stream(known.id))
 
         def act(inner: str | None) -> Response:

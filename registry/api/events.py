@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from registry.api.answers import Cursor, Limit, documented, listing
+from registry.api.answers import AsOf, Cursor, Limit, documented, listing
 from registry.api.schemas import page
 from registry.api.versions import After, position
 from registry.application.access import Principal
@@ -29,6 +29,7 @@ LastEventId = Annotated[
 class Events:
     def __init__(self, services: Services) -> None:
         self._log = services.registry.log
+        self._reading = services.registry.reading
         self._watch = services.watch
 
     def add_to(self, router: APIRouter) -> None:
@@ -46,10 +47,13 @@ class Events:
             ),
         )
 
-    def list(self, request: Request, after: After = 0, limit: Limit = 100, cursor: Cursor = None) -> JSONResponse:
+    def list(
+        self, request: Request, as_of: AsOf = None, after: After = 0, limit: Limit = 100, cursor: Cursor = None
+    ) -> JSONResponse:
         """The whole log, in order, from a position on."""
         check(request, "read")
-        found = list(self._log.read(after=max(after, position(cursor)), limit=limit + 1))
+        until = self._reading.position(as_of)
+        found = list(self._log.read(after=max(after, position(cursor)), until=until, limit=limit + 1))
         shown = [EventView.of(one) for one in found[:limit]]
         return listing(shown, str(shown[-1].position) if len(found) > limit else None)
 

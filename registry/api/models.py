@@ -22,6 +22,7 @@ from registry.api.answers import (
     expected,
     listing,
     page_of,
+    url_of,
 )
 from registry.api.bodies import Active, NewModel
 from registry.api.schemas import page
@@ -136,8 +137,9 @@ class Models:
         match = expected(if_match, model_stream(model))
         self._commands.activate(ref, who(request, body.reason), None, match)
         view = self._reading.version(ref)
-        status = 200 if view.state == "active" else 202
-        return answer(view, status, location=f"/api/v1/models/{model}/versions/{body.version}")
+        response = answer(view, 200 if view.state == "active" else 202, location=url_of(ref))
+        response.headers["ETag"] = f'"{self._reading.model_state(model).stream_version}"'
+        return response
 
 
 def _policy(policy: Mapping[str, object], version: int) -> JSONResponse:

@@ -116,11 +116,17 @@ class Versions:
         return listing(shown, str(shown[-1].position) if more else None)
 
     def metrics(
-        self, request: Request, model: ModelName, number: Number, limit: Limit = 1000, cursor: Cursor = None
+        self,
+        request: Request,
+        model: ModelName,
+        number: Number,
+        as_of: AsOf = None,
+        limit: Limit = 1000,
+        cursor: Cursor = None,
     ) -> JSONResponse:
         """The loss points of the newest attempt, by name and step."""
         check(request, "read", model)
-        found = self._reading.metrics(VersionRef(model, number))
+        found = self._reading.metrics(VersionRef(model, number), as_of)
         return listing(*page_of(found, lambda one: f"{one.name}.{one.step}", limit, cursor))
 
     def deployments(

@@ -145,8 +145,12 @@ class Reading:
         mine = self._log.deployments(DeploymentQuery(model=model, version=number))
         return [version_stream(version), *(deployment_stream(one.id) for one in mine)]
 
-    def metrics(self, ref: VersionRef) -> list[MetricView]:
-        self.version_state(ref)
+    def metrics(self, ref: VersionRef, as_of: AsOf = None) -> list[MetricView]:
+        """Of the newest attempt; as of a time, of the attempt of then, what was recorded by then."""
+        at = self.position(as_of)
+        state = self.version_state(ref, at)
+        points = self._log.metrics(ref, attempt=None if at is None else state.attempt)
+        until = None if at is None else self._moment(as_of, at)
         return [
             MetricView(
                 step=one.step,
@@ -156,7 +160,8 @@ class Reading:
                 attempt=one.attempt,
                 recorded_at=one.recorded_at,
             )
-            for one in self._log.metrics(ref)
+            for one in points
+            if until is None or one.recorded_at <= until
         ]
 
     # Deployments and money
@@ -190,7 +195,7 @@ class Reading:
         for one in reversed(self._log.deployments(DeploymentQuery(), at=at)):
             if name_or_id in {one.name, one.provider_id}:
                 return one
-        raise NotFoundError(f"there is no deployment {name_or_id!r}", hint="tenure deployments shows those that are")
+        raise no_deployment(name_or_id)
 
     # Connections
 
@@ -206,12 +211,21 @@ class Reading:
             raise NotFoundError(f"there is no connection {name!r}", hint=_near(name, known, "connections"))
         return state
 
+    def _moment(self, as_of: AsOf, at: int) -> datetime:
+        """The time that was asked for, or that of the position."""
+        asked = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        return asked if isinstance(asked, datetime) else self._time(at)
+
     def _time(self, at: int | None) -> datetime:
         """The time of a position: of its event, so that an answer about the past stays what it is."""
         if at is None:
             return self._clock()
         event = next(iter(self._log.read(after=at - 1, until=at)), None) if at else None
         return event.recorded_at if event else self._clock()
+
+
+def no_deployment(name_or_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no deployment {name_or_id!r}", hint="tenure deployments shows those that are")
 
 
 def parse_as_of(text: str) -> int | datetime:

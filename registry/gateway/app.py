@@ -65,10 +65,11 @@ class GatewayApp:
         elif path.startswith(MODELS + "/") and method == "GET":
             await respond_json(send, await self._model(principal, path.removeprefix(MODELS + "/")))
         else:
-            known = path in {CHAT, MODELS} or path.startswith(MODELS + "/")
-            status, code = (405, "method_not_allowed") if known else (404, "unknown_url")
             message = f"{method} {path}: this gateway has POST {CHAT}, GET {MODELS} and GET {MODELS}/MODEL"
-            raise RefusalError(status, code, message, again=False)
+            if path != CHAT and not f"{path}/".startswith(MODELS + "/"):
+                raise RefusalError(404, "unknown_url", message, again=False)
+            allow = b"POST" if path == CHAT else b"GET, HEAD"
+            raise RefusalError(405, "method_not_allowed", message, again=False, more=[(b"allow", allow)])
 
     def _models(self, principal: Principal) -> list[dict[str, object]]:
         return [
@@ -160,6 +161,7 @@ class GatewayApp:
             failed = 0
         except UpstreamError as error:
             failed = error.status
+            error.more = backend.headers
             raise
         except BrokenOffError as error:
             failed = 502

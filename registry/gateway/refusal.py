@@ -18,7 +18,7 @@ _TYPES = {
 
 class RefusalError(Exception):
     """`retry_after_s`: when to come back, where that is known. `again`: whether it makes sense to ask again at all.
-    `closing`: the connection ends with this.
+    `closing`: the connection ends with this. `more`: further headers.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class RefusalError(Exception):
         retry_after_s: float | None = None,
         again: bool = True,
         closing: bool = False,
+        more: Headers = (),
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -40,6 +41,7 @@ class RefusalError(Exception):
         self.retry_after_s = retry_after_s
         self.again = again
         self.closing = closing
+        self.more = more
 
     def body(self) -> bytes:
         kind = _TYPES.get(self.status, "invalid_request_error")
@@ -55,7 +57,7 @@ class RefusalError(Exception):
             found.append((b"x-should-retry", b"false"))
         if self.closing:
             found.append((b"connection", b"close"))
-        return found
+        return [*found, *self.more]
 
 
 class UpstreamError(RefusalError):

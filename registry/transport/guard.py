@@ -85,6 +85,8 @@ class Guard:
         if scope["type"] != "http":
             await self._plain(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         headers = _headers(scope)
         given = headers.get("x-request-id", "")
         name = given if _REQUEST_ID.fullmatch(given) else self._new_id()
@@ -215,6 +217,20 @@ class _Exchange:
         took_ms = round((time.perf_counter() - self._began) * 1000, 2)
         more = {"correlation_ids": asked} if (asked := tracing.asked.get()) else {}
         note(level, "request", method=method, path=path, status=self.status, ms=took_ms, actor=principal.actor, **more)
+
+
+def _without_body(send: Send) -> Send:
+    """HEAD is GET whose answer ends with its head; whoever goes on answering is told that nobody listens."""
+    begun = False
+
+    async def head(message: Message) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return head
 
 
 def _bytes_max(path: str) -> int:

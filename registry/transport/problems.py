@@ -5,20 +5,29 @@ from __future__ import annotations
 import http
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Route
 
 from registry.application.access import NotAllowedError, NotSignedInError, Principal
-from registry.domain.errors import BadInputError, ConflictError, RefusedError, TenureError, UnavailableError
+from registry.domain.errors import (
+    BadInputError,
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    TenureError,
+    UnavailableError,
+)
 from registry.transport.gate import TooManyError
 from registry.transport.logs import note
 
 PROBLEM = "application/problem+json"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 ErrorPage = Callable[[Request, TenureError], Response]
 
 
@@ -59,7 +68,9 @@ def respond(error: TenureError, *, openai: bool = False) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     problem = problem_of(error)
     if openai:
-        body = {"error": {"message": error.message, "type": error.title.lower().replace(" ", "_"), "code": None}}
+        kind = "server_error" if error.status >= 500 else OPENAI_TYPES.get(error.status, "invalid_request_error")  # noqa: PLR2004
+        code = error.title.lower().replace(" ", "_")
+        body = {"error": {"message": error.message, "type": kind, "param": None, "code": code}}
         return JSONResponse(body, status_code=error.status, headers=headers)
     return ProblemResponse(problem, status_code=error.status, headers=headers)
 
@@ -74,8 +85,10 @@ FAULTS_MAX = 20
 async def tenure_error(request: Request, error: Exception) -> Response:
     """The exception handler of the server for everything that a user may be told."""
     assert isinstance(error, TenureError)
+    principal = cast("Principal", request.state.principal)
+    if isinstance(error, NotFoundError) and not principal.may("read"):
+        error.hint = None  # it names others, of which this one may not know
     if isinstance(error, NotAllowedError | NotSignedInError | TooManyError):
-        principal = cast("Principal", request.state.principal)
         address = request.client.host if request.client else "unknown"
         fields = {"method": request.method, "path": request.url.path, "address": address, "why": error.message}
         note(logging.WARNING, "refused", actor=principal.actor, **fields)
@@ -85,9 +98,19 @@ async def tenure_error(request: Request, error: Exception) -> Response:
 async def invalid_request(request: Request, error: Exception) -> Response:
     """What does not fit its description: every fault with its place."""
     assert isinstance(error, RequestValidationError)
-    found = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:FAULTS_MAX]]
-    place = str(error.errors()[0]["loc"][-1]) if error.errors() else None
-    return _for(request, BadInputError(f"the request is wrong: {'; '.join(found)}", field=place, faults=tuple(found)))
+    faults = error.errors()
+    if any(one["type"] == "json_invalid" for one in faults):
+        at = faults[0]["loc"][-1]
+        why = faults[0].get("ctx", {}).get("error", "it ends too early")
+        return _for(request, BadInputError(f"the body is not JSON: {why}, at character {at}", field="body"))
+    found = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults[:FAULTS_MAX]]
+    place = str(faults[0]["loc"][-1]) if faults else None
+    sent = request.headers.get("content-type", "nothing")
+    hint = None
+    if place == "body" and "json" not in sent:
+        hint = f"send JSON, and say so: Content-Type: application/json (it said {sent})"
+    told = f"the request is wrong: {'; '.join(found)}"
+    return _for(request, BadInputError(told, field=place, faults=tuple(found), hint=hint))
 
 
 async def http_error(request: Request, error: Exception) -> Response:
@@ -99,7 +122,18 @@ async def http_error(request: Request, error: Exception) -> Response:
     response = _for(request, told)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """All that an address takes. A route knows only its own; this is looked for when somebody is refused."""
+    found: set[str] = set()
+    for route in cast("Sequence[BaseRoute]", request.app.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
+            found |= route.methods or set()
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _for(request: Request, error: TenureError) -> Response:

@@ -62,7 +62,7 @@ def test_lists_show_what_one_may_see(locked: TestClient, stage: Stage, mint: Min
     assert [one["model"] for one in locked.get("/api/v1/models", headers=bearer(token)).json()["items"]] == ["other"]
     found = locked.get("/api/v1/deployments", headers=bearer(token)).json()["items"]
     assert {one["model"] for one in found} == {"other"}
-    assert locked.get(f"/api/v1/deployments/{stage.deployments()[0].id}", headers=bearer(token)).status_code == 403
+    assert locked.get(f"/api/v1/deployments/{stage.deployments()[0].id}", headers=bearer(token)).status_code == 404
     assert locked.get("/api/v1/models", headers=bearer(mint("user"))).status_code == 403
 
 
