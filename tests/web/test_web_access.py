@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from registry.application.access import Grant, issue
+from registry.web import overview
 from tests.api.oidc_provider import CLIENT, SECRET, OidcProvider
 from tests.stage import ANA
 from tests.web.axe import faults
@@ -80,6 +81,58 @@ def test_whoever_may_see_one_model_sees_only_that_one(page: Page, site: Site) ->
     answer = page.goto("/audit")
     assert answer is not None
     assert answer.status == 403
+
+
+def test_whoever_may_see_one_model_sees_the_connections_of_its_versions_alone(page: Page, site: Site) -> None:
+    """As over REST, where connections are listed to whoever may read all models."""
+    page.goto("/")
+    sign_in(page, token_of(site, "user:remi", "developer:refund-router"))
+    expect(page.locator("#right")).to_contain_text("Warnings")
+    expect(page.get_by_role("region", name="Connections")).to_have_count(0)
+    page.goto("/fine-tune")
+    expect(page.get_by_role("group", name="Connection").get_by_role("button")).to_have_text(["aloneopenai"])
+    page.goto("/fine-tune?connection=cloud")
+    expect(page.locator("main")).not_to_contain_text("cloud")
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, token_of(site, "user:nora", "developer:newcomer-bot"))
+    page.goto("/fine-tune")
+    expect(page.get_by_text("None of your models has a version yet")).to_be_visible()
+    assert faults(page) == []
+
+
+def test_what_is_in_motion_is_told_to_whoever_may_see_only_that(page: Page, site: Site) -> None:
+    """However much newer work there is elsewhere."""
+    mine = site.fine_tune("slow-router", "alone")
+    for _ in range(overview.MOVING_SHOWN + 1):
+        site.fine_tune("support-bot")
+    page.goto("/")
+    sign_in(page, token_of(site, "user:slim", "developer:slow-router"))
+    expect(page.get_by_role("region", name="In motion").last).to_contain_text(str(mine))
+    page.goto("/lifecycle")
+    expect(page.locator("#states-version")).to_contain_text(str(mine))
+
+
+def test_a_policy_is_shown_to_readers_and_changed_by_those_who_administer_the_model(page: Page, site: Site) -> None:
+    page.goto("/models/refund-router/policy")
+    sign_in(page, token_of(site, "user:dora", "developer:refund-router"))
+    expect(page.get_by_text("They cannot be changed here: your token is not allowed to administer")).to_be_visible()
+    expect(page.get_by_role("button", name="See what it would change")).to_have_count(0)
+    page.goto("/models/refund-router")
+    expect(page.get_by_role("link", name="Change it")).to_have_count(0)
+    path, form = "/models/refund-router/policy", {"approvals": "3", "intent": "save"}
+    refused = page.request.post(path, form=dict(form), headers={"Accept": "text/html"})
+    assert refused.status == 403
+    assert site.registry.reading.policy("refund-router")["approvals"] == 0
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, token_of(site, "user:olga", "admin:refund-router"))
+    page.goto("/models/refund-router/policy")
+    page.get_by_label("Approvals").fill("1")
+    page.get_by_role("button", name="See what it would change").click()
+    page.get_by_role("button", name="Save the policy").click()
+    expect(page.get_by_role("status").first).to_contain_text("The policy is changed")
+    elsewhere = page.request.post(path, form=dict(form), headers={"Accept": "text/html", "Origin": "https://example.org"})
+    assert elsewhere.status == 403
+    assert site.registry.reading.policy("refund-router")["approvals"] == 1
 
 
 def test_a_person_signs_in_at_a_provider_on_another_site_and_comes_back_to_what_they_wanted(

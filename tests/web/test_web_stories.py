@@ -153,6 +153,17 @@ def test_read_last_month_as_it_was(page: Page, site: Site) -> None:
     expect(page.get_by_text("This is the past.")).to_have_count(0)
 
 
+def test_a_fine_tune_is_of_the_present_alone(page: Page) -> None:
+    page.goto("/fine-tune?as_of=20&connection=cloud")
+    expect(page.get_by_text("Nothing can be begun in the past")).to_be_visible()
+    expect(page.get_by_role("button", name="Start the fine-tune")).to_have_count(0)
+    page.get_by_role("link", name="Back to now").click()
+    expect(page.get_by_role("heading", name="1. Where")).to_be_visible()
+    expect(page.locator(".asof")).to_have_count(0)
+    page.goto("/models/support-bot?as_of=20")
+    expect(page.get_by_role("link", name="New fine-tune")).to_have_count(0)
+
+
 def test_the_overview_is_live(page: Page, site: Site) -> None:
     page.goto("/")
     expect(page.locator("#live")).to_have_text("live")
