@@ -137,6 +137,23 @@ def test_on_a_phone_nothing_of_a_table_stands_outside_the_window(phone: Page) ->
         assert box["x"] + box["width"] <= PHONE_PX
 
 
+@pytest.mark.parametrize("width", [PHONE_PX, 1280])
+def test_what_a_row_asks_before_it_deletes_is_seen_whole(browser: Browser, site: Site, width: int) -> None:
+    """The table may be scrolled sideways, which must not cut off what opens over it."""
+    context = browser.new_context(base_url=site.url, viewport={"width": width, "height": 1000})
+    page = context.new_page()
+    page.goto("/deployments")
+    row = page.get_by_role("row").filter(has_text="support-bot@3")
+    row.evaluate("(one) => one.scrollIntoView({ block: 'start' })")
+    row.locator("summary").click()
+    button = row.get_by_role("button", name="Delete it")
+    seen = """(one) => { const box = one.getBoundingClientRect();
+        return one.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)) }"""
+    assert button.evaluate(seen)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
 def test_what_cannot_be_done_says_why(page: Page) -> None:
     page.goto("/models/support-bot/2")
     page.get_by_text("Why not").click()
