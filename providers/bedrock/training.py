@@ -20,6 +20,7 @@ from providers.bedrock.files import Files
 from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, token_mark
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
+from providers.hyperparameters import fault_of
 from providers.ports import Artifact, Checkpoint, Estimate, JobOutcome, JobReport, MetricPoint, TrainingRequest
 from providers.redaction import redacted
 
@@ -28,6 +29,8 @@ PAGES_MAX = 1000
 FEW = 3
 UNFINISHED = ("InProgress", "Stopping")
 COMMON = {"epochs": "epochCount", "batch_size": "batchSize", "learning_rate": "learningRate"}
+WARMUP = "learningRateWarmupSteps"
+NUMBERS = frozenset({"epochCount", "batchSize", "learningRate", WARMUP})
 TRAINING_CSV = "training_artifacts/step_wise_training_metrics.csv"
 VALIDATION_CSV = "validation_artifacts/post_fine_tuning_validation/validation_metrics.csv"
 _OUTCOMES: Mapping[str, JobOutcome] = {"Completed": "succeeded", "Failed": "failed", "Stopped": "cancelled"}
@@ -61,7 +64,7 @@ class BedrockTraining:
         if epochs is None:
             return Estimate(notes=("epochCount is left to the provider: tokens are unknown.",))
         tokens = request.train.tokens
-        return Estimate(tokens=None if tokens is None else tokens * int(str(epochs)))
+        return Estimate(tokens=None if tokens is None else tokens * int(float(str(epochs))))
 
     def submit(self, request: TrainingRequest) -> JobReport:
         if there := self.find(name=request.name, token=request.token):
@@ -177,6 +180,7 @@ class BedrockTraining:
             faults.append("code: the provider runs its own trainer")
         if request.method != "supervised":  # and the rows are in a form that is none of Bedrock's
             raise RejectedError(f"method {request.method!r} is not one of supervised", operation="validate-job")
+        faults += _faults_of(request.hyperparameters)
         train = converted(request.train, base_model=request.base_model)
         faults += train.faults
         validation = None
@@ -251,6 +255,24 @@ class BedrockTraining:
             duration_s=(ended - job["creationTime"]).total_seconds() if ended else None,
             metrics=figures,
         )
+
+
+def _faults_of(given: Mapping[str, object]) -> list[str]:
+    """Of the numbers that every base model has; what else there is, the provider knows."""
+    faults: list[str] = []
+    for name, value in given.items():
+        own = COMMON.get(name, name)
+        if own in NUMBERS:
+            faults += fault_of(own, _number(value), whole=own != "learningRate", from_zero=own == WARMUP)
+    return faults
+
+
+def _number(value: object) -> object:
+    """Bedrock takes numbers as texts."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _own_names(given: Mapping[str, object]) -> dict[str, str]:

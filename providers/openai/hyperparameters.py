@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from providers.hyperparameters import fault_of
+
 COMMON = {"epochs": "n_epochs", "batch_size": "batch_size"}
 KNOWN: Mapping[str, frozenset[str]] = {
     "supervised": frozenset({"n_epochs", "batch_size", "learning_rate_multiplier"}),
@@ -20,6 +22,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+WHOLE = frozenset({"n_epochs", "batch_size", "eval_interval", "eval_samples"})
+"""From 1; of the others that are numbers: above 0. Each may be "auto"."""
+NUMBERS = frozenset({"learning_rate_multiplier", "compute_multiplier", "beta"}) | WHOLE
 BESIDE = frozenset({"seed", "grader", "response_format"})
 """Not hyperparameters to OpenAI, but given in the same place: of the job, and of reinforcement."""
 
@@ -37,6 +42,9 @@ def faults_of(given: Mapping[str, object], method: str) -> list[str]:
     allowed = KNOWN[method] | BESIDE
     unknown = sorted(set(own_names(given)) - allowed - {"learning_rate"})
     faults += [f"{name} is not a hyperparameter of {method} (known: {', '.join(sorted(allowed))})" for name in unknown]
+    for name, value in own_names(given).items():
+        if name in NUMBERS and value != "auto":
+            faults += fault_of(name, value, whole=name in WHOLE)
     return faults
 
 

@@ -119,6 +119,10 @@ def _rows(*roles: str, text: str = "x") -> str:
             "not from a conversation",
         ),
         ({"method": "dpo"}, "method 'dpo' is not one of supervised"),
+        ({"hyperparameters": {"epochs": 0}}, "epochCount = 0 is not a whole number from 1"),
+        ({"hyperparameters": {"batchSize": "many"}}, "batchSize = 'many' is not a whole number from 1"),
+        ({"hyperparameters": {"learningRate": "0"}}, "learningRate = 0.0 is not a number above 0"),
+        ({"hyperparameters": {"learningRateWarmupSteps": -1}}, "learningRateWarmupSteps = -1 is not a whole number"),
         ({"code": Path("train.py")}, "code: the provider runs its own trainer"),
     ],
 )

@@ -104,6 +104,13 @@ def _row(*messages: tuple[str, str]) -> str:
         ({"train": [_row(("robot", "q"), ("assistant", "a"))] * 10}, "role 'robot'"),
         ({"hyperparameters": {"learning_rate": 0.1}}, "learning_rate_multiplier"),
         ({"hyperparameters": {"warmup": 1}}, "warmup is not a hyperparameter of supervised"),
+        ({"hyperparameters": {"epochs": 0}}, "n_epochs = 0 is not a whole number from 1"),
+        ({"hyperparameters": {"n_epochs": "three"}}, "n_epochs = 'three' is not a whole number"),
+        ({"hyperparameters": {"batch_size": 1.5}}, "batch_size = 1.5 is not a whole number"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": -1}},
+            "learning_rate_multiplier = -1 is not a number above 0",
+        ),
         ({"method": "lora"}, "method 'lora' is not one of"),
         ({"code": Path("train.py")}, "code: the provider runs its own trainer"),
     ],
