@@ -41,8 +41,13 @@ def audit_csv(view: AuditView) -> str:
         writer.writerows([to_json(value) for value in group.values()] for group in view.groups)
         return out.getvalue()
     writer.writerow(COLUMNS)
-    writer.writerows([row.get(column) for column in COLUMNS] for row in (*_serving(view), *_training(view)))
+    writer.writerows([_cell(row.get(column)) for column in COLUMNS] for row in (*_serving(view), *_training(view)))
     return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    """As in JSON and FOCUS: true and false."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _serving(view: AuditView) -> Iterable[dict[str, object]]:

@@ -222,6 +222,7 @@ def test_the_audit_tells_what_was_billed_in_every_format(local: Local) -> None:
     rows = list(csv.DictReader(io.StringIO(local.tenure("audit", "--format", "csv").out)))
     assert {row["kind"] for row in rows} == {"deployment", "training"}
     assert all(row["ref"] == ref for row in rows)
+    assert {row["known"] for row in rows} == {"true"}, "as JSON and FOCUS write it"
     grouped = local.tenure("audit", "--by", "model", "--from", "2020-01-01", "--to", "2100-01-01T00:00:00Z")
     assert grouped.code == 0
     assert "support-bot" in grouped.out
