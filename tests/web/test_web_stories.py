@@ -31,7 +31,7 @@ def test_fine_tune_from_a_dropped_file_and_watch_its_loss(page: Page, site: Site
     page.get_by_label("Training data").set_input_files(data)
     expect(page.get_by_text("24 rows, every check passed")).to_be_visible()
     page.get_by_label("Validation data").set_input_files(held_out)
-    expect(page.get_by_text("1 rows, every check passed")).to_be_visible()
+    expect(page.get_by_text("1 row, every check passed")).to_be_visible()
     expect(page.locator("#estimate")).to_contain_text("0.50 USD")
     page.get_by_role("button", name="Check and estimate").click()
     expect(page.locator("#estimate")).to_contain_text("0.50 USD")
@@ -162,6 +162,13 @@ def test_a_fine_tune_is_of_the_present_alone(page: Page) -> None:
     expect(page.locator(".asof")).to_have_count(0)
     page.goto("/models/support-bot?as_of=20")
     expect(page.get_by_role("link", name="New fine-tune")).to_have_count(0)
+
+
+def test_a_fine_tune_that_is_begun_at_a_version_is_of_its_model(page: Page) -> None:
+    page.goto("/models/support-bot/2")
+    page.get_by_role("link", name="New fine-tune").click()
+    page.get_by_role("button", name="cloud azure-openai").click()
+    expect(page.get_by_label("Model (a new name makes a new model)")).to_have_value("support-bot")
 
 
 def test_the_overview_is_live(page: Page, site: Site) -> None:

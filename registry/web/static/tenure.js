@@ -190,7 +190,7 @@
       id.value = answer.id;
       name.value = answer.name;
       part.querySelector("input[type=file]").required = false;
-      tell(found, file.name, [`${answer.rows.toLocaleString("en")} rows, every check passed`], "", answer.warnings);
+      tell(found, file.name, [`${answer.rows.toLocaleString("en")} row${answer.rows === 1 ? "" : "s"}, every check passed`], "", answer.warnings);
       priced(form);
     };
     request.send(file);
