@@ -15,6 +15,7 @@ from registry.domain import retirement
 from registry.web import serving
 from registry.web.page import Page
 from registry.web.timeline import Entry, grouped
+from registry.web.words import actor_name
 
 MODELS_SHOWN = 12
 MOVING_SHOWN = 12
@@ -111,7 +112,7 @@ def _idle(billed: Sequence[DeploymentView], models: Sequence[ModelView]) -> Iter
         for one in idle:
             yield Notice(
                 tone="warn", title=f"{one.ref} is billed but not active",
-                text=f"{one.requested_by}: {one.reason or 'no reason given'}",
+                text=f"{actor_name(one.requested_by)}: {one.reason or 'no reason given'}",
                 path=f"/models/{one.model}/{one.version}/deployment",
             )  # fmt: skip
 
