@@ -28,6 +28,7 @@ from registry.application.commands import provider_errors
 from registry.application.views import CheckView, ConnectionView
 from registry.composition import Registry
 from registry.domain.errors import NotFoundError
+from registry.domain.events import Json
 from registry.domain.ids import connection_stream
 from registry.transport.services import Services, check, who
 
@@ -35,7 +36,7 @@ ARTIFACTS: dict[str, Any] = {
     "type": "object",
     "required": ["items", "next"],
     "properties": {
-        "items": {"type": "array", "items": {"type": "object", "required": ["id"]}},
+        "items": {"type": "array", "items": {"type": "object", "required": ["id", "versions"]}},
         "next": {"type": ["string", "null"]},
     },
 }
@@ -110,14 +111,10 @@ class Connections:
     def artifacts(
         self, request: Request, name: ConnectionName, limit: Limit = 100, cursor: Cursor = None
     ) -> JSONResponse:
-        """The tuned models that the account has, to be imported."""
+        """The tuned models that the account has, to be imported; `versions`: those here that have it already."""
         check(request, "read")
-        provider = self._registry.providers.of(self._reading.connection_state(name))
-        with provider_errors():
-            found = provider.artifacts.list()
-        shown, following = page_of(list(found), attrgetter("id"), limit, cursor)
-        keys = ("id", "digest", "base_model", "kind")
-        return JSONResponse({"items": [{key: getattr(one, key) for key in keys} for one in shown], "next": following})
+        shown, following = page_of(self._registry.comparing.importable(name), _id_of, limit, cursor)
+        return JSONResponse({"items": shown, "next": following})
 
     def apply(
         self,
@@ -133,6 +130,10 @@ class Connections:
             return listing(self._declaring.apply(body, who(request), plan=plan))
 
         return act(None) if plan else self._once(request, key, body, act)
+
+
+def _id_of(artifact: Json) -> str:
+    return str(artifact["id"])
 
 
 def tested(registry: Registry, name: str) -> list[CheckView]:

@@ -106,7 +106,10 @@ SENT: Mapping[str, Json] = {
 PLAIN: Mapping[str, object] = {
     "/api/v1/models/{model}/policy": POLICY,
     "/api/v1/models/{model}/active": {"model": "support-bot", "version": 3, "ref": "support-bot@3"},
-    "/api/v1/connections/{name}/artifacts": {"items": [{"id": "gpt-4.1-2025-04-14.ft-0a1b2c"}], "next": None},
+    "/api/v1/connections/{name}/artifacts": {
+        "items": [{"id": "gpt-4.1-2025-04-14.ft-0a1b2c", "versions": ["support-bot@3"]}],
+        "next": None,
+    },
     "/api/v1/log/verify": {"events": 64},
     "/api/v1/log/rebuild": {"events": 64},
     "/healthz": {"status": "alive"},

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 from providers.errors import ProviderError
 from providers.ports import DeploymentReport
-from registry.application.ports import DeploymentQuery, EventLog, Providers
+from registry.application.commands.shared import provider_errors
+from registry.application.ports import DeploymentQuery, EventLog, Providers, VersionQuery
 from registry.application.reading import Reading
 from registry.application.views import DeploymentView, SideBySideView
 from registry.domain import sweeping
 from registry.domain.deploying import GONE
 from registry.domain.errors import TenureError
+from registry.domain.events import Json
 from registry.domain.states import ConnectionState
+from registry.domain.versions import ref_of
 
 FOREIGN = "foreign: not provably ours, never touched"
 ORPHAN = "orphan: it bears our tag, and no intent of this registry names it"
@@ -47,6 +50,22 @@ class Comparing:
                 continue
             only_there += there
         return [*rows.values(), *(only_there if billed is None and model is None else ())]
+
+    def importable(self, connection: str) -> list[Json]:
+        """The tuned models that a connection's account has, each with the versions here that have it: nobody knows one
+        that has none. Raises NotFoundError, and what a provider answers as `provider_errors` has it.
+        """
+        provider = self._providers.of(self._reading.connection_state(connection))
+        with provider_errors():
+            found = provider.artifacts.list()
+        known: dict[str, list[str]] = {}
+        for one in self._log.versions(VersionQuery(connection=connection)).items:
+            if one.artifact_id is not None and one.state != "deleted":
+                known.setdefault(one.artifact_id, []).append(str(ref_of(one)))
+        keys = ("id", "digest", "base_model", "kind")
+        return [
+            {**{key: getattr(one, key) for key in keys}, "versions": sorted(known.get(one.id, ()))} for one in found
+        ]
 
     def _asked(
         self, connection: ConnectionState, ours: Sequence[DeploymentView], billed: bool | None, model: str | None

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Required, TypedDict, Unpack
 
-from registry.application.commands import FineTune, provider_errors
+from registry.application.commands import FineTune
 from registry.application.ports import DataSource
 from registry.application.views import EstimateView, VersionView
 from registry.domain.errors import RefusedError, TenureError
@@ -71,11 +71,8 @@ class Training(Working):
         return Version(self, self.version(ref))
 
     def importable(self, connection: str) -> list[Json]:
-        """The artifacts that a connection's account has."""
-        provider = self._registry.providers.of(self._registry.reading.connection_state(connection))
-        with provider_errors():
-            found = provider.artifacts.list()
-        return [{"id": one.id, "digest": one.digest, "base_model": one.base_model, "kind": one.kind} for one in found]
+        """The tuned models that a connection's account has, each with the versions here that have it."""
+        return self._registry.comparing.importable(connection)
 
     @contextmanager
     def new_version(

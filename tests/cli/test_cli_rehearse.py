@@ -85,7 +85,7 @@ def test_a_version_lives_its_whole_life_at_a_rehearsed_cloud(cloud: str, rehears
     billed = rehearsed("deployments", "--billed", "--model", bot, "--json").json
     assert len(billed) == (0 if cloud == "rehearsal-openai" else 1)
     assert bot in [one["model"] for one in rehearsed("models", "--json").json]
-    assert made.json["artifact"]["id"] in _importable(rehearsed, cloud)
+    assert _importable(rehearsed, cloud)[made.json["artifact"]["id"]] == [f"{bot}@1"]
     assert rehearsed("retire", f"{bot}@1").code == 0
     gone = rehearsed("delete", f"{bot}@1", "--wait", "--json")
     assert (gone.code, gone.json["state"]) == (0, "deleted"), gone.err
@@ -125,8 +125,10 @@ def test_a_second_rehearsal_on_the_same_ports_is_refused_with_what_to_do(tenure:
     assert "--port" in answer.err
 
 
-def _importable(rehearsed: Run, cloud: str) -> list[str]:
-    return [one["id"] for one in rehearsed("import", "--list", "--connection", cloud, "--json").json]
+def _importable(rehearsed: Run, cloud: str) -> dict[str, list[str]]:
+    """Each tuned model of the account, with the versions that have it."""
+    listed = rehearsed("import", "--list", "--connection", cloud, "--json").json
+    return {one["id"]: one["versions"] for one in listed}
 
 
 def _without_credentials() -> dict[str, str]:

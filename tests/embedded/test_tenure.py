@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import registry
+from providers.ports import Artifact
 from registry import embedded
 from registry.application.views import MetricView, ModelView, VersionView
 from registry.domain.errors import BadInputError, NotFoundError, RefusedError, TenureError
@@ -149,6 +150,9 @@ def test_what_exists_is_attached_and_imported(tenure: Tenure, stage: Stage) -> N
     artifact = "ft:tenure-test12-bot-1-1"
     assert [one["id"] for one in tenure.importable("cloud")] == [artifact]
     imported = tenure.import_version("other", connection="cloud", artifact=artifact)
+    stage.cloud().artifacts["ft:stray"] = Artifact(id="ft:stray")
+    known = {one["id"]: one["versions"] for one in tenure.importable("cloud")}
+    assert known == {artifact: ["bot@1", "other@1"], "ft:stray": []}, "nobody knows the other one"
     stage.cloud().stranger("theirs", artifact)
     assert tenure.attach(imported, "theirs").attached
     assert tenure.activate(imported).wait().state == "active"
