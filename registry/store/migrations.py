@@ -26,6 +26,8 @@ CONFIG: Mapping[str, Any] = {
     # Checkpoints happen when the journal says so, and nowhere else.
     "checkpoint_threshold": "1TB",
 }
+BLOCK_BYTES = 64 << 10
+"""Of a new file. Who reads the history of one version reads a block of each column."""
 
 
 def create(path: Path) -> None:
@@ -37,7 +39,7 @@ def create(path: Path) -> None:
     new = path.with_name(path.name + ".new")
     for leftover in (new, new.with_name(new.name + ".wal")):
         leftover.unlink(missing_ok=True)
-    engine = create_engine(f"duckdb:///{new}", connect_args={"config": dict(CONFIG)})
+    engine = create_engine(f"duckdb:///{new}", connect_args={"config": {**CONFIG, "default_block_size": BLOCK_BYTES}})
     try:
         tables.create(engine)
         with Session(engine) as session:
