@@ -22,7 +22,7 @@ IDLE_S = 15.0
 RETRY_MS = 2_000
 LastEventId = Annotated[
     str | None,
-    Header(alias="Last-Event-ID", description="The position that was seen last", max_length=19, pattern=r"^[0-9]+$"),
+    Header(alias="Last-Event-ID", description="The position that was seen last", max_length=19, pattern=r"^[0-9]*$"),
 ]
 
 
@@ -68,7 +68,7 @@ class Events:
         You get what belongs to models that you may see.
         """
         principal = check_somewhere(request, "read")
-        begin = int(last_event_id) if last_event_id is not None else after or 0
+        begin = int(last_event_id) if last_event_id else after or 0
         if begin > 2**53:
             raise BadInputError(f"Last-Event-ID {begin} is not a position", field="Last-Event-ID")
         return StreamingResponse(

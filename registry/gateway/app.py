@@ -21,11 +21,10 @@ from registry.gateway.limits import Limits
 from registry.gateway.refusal import BrokenOffError, Headers, RefusalError, UnreadError, UpstreamError
 from registry.gateway.relay import Answer, Relay
 from registry.gateway.traces import traced
+from registry.transport.guard import CLIENT_GONE
 from registry.transport.logs import note
 
 ATTEMPTS_MAX = 3
-CLIENT_GONE = 499
-"""As nginx counts those who did not wait for their answer."""
 NAME_SHOWN_MAX = 100
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"

@@ -14,6 +14,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,9 @@ UPLOAD_BYTES_MAX = 2 << 30
 UPLOADS = "/api/v1/datasets"
 EVENTS = "/api/v1/events/stream"
 MODEL_FILES = re.compile(r"/api/v1/models/[^/]+/versions/[0-9]+/files")
+
+CLIENT_GONE = 499
+"""As nginx counts those who did not wait for their answer. It stands in the log alone."""
 
 OPEN_PATHS = frozenset(
     {"/healthz", "/readyz", "/login", "/session", "/session/begin", CALLBACK, "/session/end", "/favicon.ico"}
@@ -112,6 +116,8 @@ class Guard:
                 await self._in_turn(app, scope, receive, exchange.send)
             else:
                 await refused(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = CLIENT_GONE
         except Exception:
             logging.getLogger("tenure.http").exception("a bug: %s %s", scope["method"], scope["path"])
             if exchange.status:

@@ -153,3 +153,7 @@ def test_what_is_not_there_is_not_told_with_the_names_of_others(locked: TestClie
             assert there.text.replace(str(name), "dep_nowhere") == nowhere.text
     looker = bearer(mint("viewer", "developer:mine"))
     assert locked.delete(f"/api/v1/deployments/{deployment.id}", headers=looker).status_code == 403
+
+
+def test_a_watcher_who_has_seen_nothing_yet_may_say_so(rest: TestClient) -> None:
+    assert rest.head("/api/v1/events/stream", headers={"Last-Event-ID": ""}).status_code == 200

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Scope
 
 from registry.composition import open_home
 from registry.domain.errors import UnavailableError
@@ -146,3 +147,29 @@ def test_nothing_is_taken_that_would_leave_the_log_without_room(
     with pytest.raises(UnavailableError, match="100 MiB are free"):
         asyncio.run(receiving)
     assert list((stage.home / "uploads").glob("*")) == []
+
+
+def test_a_sender_who_goes_away_leaves_nothing_behind_and_is_no_bug(
+    services: Services, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    coming: list[Message] = [
+        {"type": "http.request", "body": GOOD, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-length", b"1000")]
+    scope: Scope = {
+        "type": "http", "method": "POST", "path": DATASETS, "query_string": b"name=train.csv", "headers": headers,
+    }  # fmt: skip
+    caplog.set_level("INFO", logger="tenure.http")
+    asyncio.run(create_app(services, shells=["registry.api"])(scope, receive, send))
+    assert told == []
+    assert [*(stage.home / "uploads").iterdir()] == []
+    assert [(one.levelname, one.__dict__["fields"]["status"]) for one in caplog.records] == [("INFO", 499)]

@@ -62,6 +62,16 @@ def test_a_credential_that_a_provider_quotes_stays_here(
     assert "[secret] may not: Where is my order?" in refused.value.response.text
 
 
+@pytest.mark.parametrize("status", [400, 500, 503])
+def test_a_failure_says_which_version_and_deployment_it_is_of(
+    stage: Stage, upstream: Upstream, door: Door, status: int
+) -> None:
+    stage.active()
+    upstream.behave(name_of(stage), refusing(status, "not now"))
+    headers = door.ask(BOT).headers
+    assert (headers["tenure-version"], headers["tenure-deployment"]) == ("bot@1", stage.deployments()[0].id)
+
+
 def test_a_refusal_that_is_longer_than_such_answers_are_is_cut(stage: Stage, upstream: Upstream, door: Door) -> None:
     stage.active()
     upstream.behave(name_of(stage), refusing(400, "word " * 100_000))
