@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +350,35 @@ def test_data_of_a_job_that_goes_on_is_kept_and_old_data_is_sent_again(harness: 
     assert harness.rehearsal.truth.calls["openai.create_file"] == 2
     training.submit(harness.training_request("job-2"))
     assert harness.rehearsal.truth.calls["openai.create_file"] == 4
+
+
+def test_a_moment_that_no_calendar_has_keeps_no_job_from_ending(
+    harness: CloudHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a proxy that counts in milliseconds."""
+    stamp = 1_795_000_000_000
+    job = {"id": "ftjob-1", "object": "fine_tuning.job", "status": "succeeded", "fine_tuned_model": "ft:1"}
+    body = json.dumps({**job, "model": BASE, "created_at": stamp, "finished_at": stamp}).encode()
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PROXY_KEY", "sk-proxy")
+        settings = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "api_key_env": "PROXY_KEY"}
+        provider = connect(dataclasses.replace(harness.connection, settings=settings), now=harness.rehearsal.clock.now)
+        report = provider.training.poll(["ftjob-1"])["ftjob-1"]
+        provider.close()
+        server.shutdown()
+    assert (report.outcome, report.finished_at) == ("succeeded", None)
 
 
 def test_a_job_pauses_and_goes_on(harness: CloudHarness) -> None:
