@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
@@ -20,7 +20,7 @@ def policy_steps(
     *,
     rules: Mapping[str, object] | None,
     at: int | None,
-    last_used: Mapping[str, datetime],
+    last_used: Callable[[], Mapping[str, datetime]],
 ) -> list[Step]:
     """One model is read afresh, where `Planning` keeps up with all of them as they are.
 
@@ -38,7 +38,7 @@ def policy_steps(
         deployments=tuple(deployments),
         policies={model: policy},
         surplus={model: tuple(_surplus(log, model, policy.keep_artifacts, at))},
-        last_used=last_used,
+        last_used=last_used() if policy.idle_delete is not None else {},
         orphan_grace=grace,
     )
     strays = orphan_jobs.steps(log.connections(at=at), lambda _: policy, grace)

@@ -146,8 +146,8 @@ class Reconciler:
         """What a policy would do about one model by itself: by other rules than its own, or at a position in the past,
         with the time that was then. Raises BadInputError for rules that are none.
         """
-        used = self._uses.all() if past is None else used_until(self._log, model, past[1])
-        steps = policy_steps(self._log, model, rules=rules, at=past[0] if past else None, last_used=used)
+        at, used = (None, self._uses.all) if past is None else (past[0], lambda: used_until(self._log, model, past[1]))
+        steps = policy_steps(self._log, model, rules=rules, at=at, last_used=used)
         return [_view(step, "planned") for step in steps]
 
     def _foretold(self, step: Step, now: datetime) -> StepView:

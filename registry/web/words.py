@@ -240,8 +240,12 @@ def policy_sentences(policy: Json) -> list[str]:
     if policy["idle_delete"]:
         told.append(f"A standby that nobody called for {policy['idle_delete']} is deleted.")
     if policy["keep_artifacts"] is not None:
+        kept = int(str(policy["keep_artifacts"]))
+        newest = "the newest retired version" if kept == 1 else f"the {kept} newest retired versions"
         told.append(
-            f"The artifacts of the {policy['keep_artifacts']} newest retired versions are kept, older ones deleted."
+            f"The artifacts of {newest} are kept, older ones deleted."
+            if kept
+            else "The artifacts of retired versions are deleted."
         )
     told.append(
         {

@@ -175,6 +175,14 @@ def test_a_document_is_applied_and_a_policy_is_put_in_the_shape_it_is_got_in(res
     assert rest.get(f"{BOTS}/policy/plan").json() == {"items": [], "next": None}
 
 
+def test_a_policys_plan_is_the_one_that_the_command_line_tells(rest: TestClient, stage: Stage) -> None:
+    """What the policy does by itself, and nothing of what the reconciler does all the time."""
+    stage.active()
+    stage.active()
+    (told,) = rest.get(f"{BOTS}/policy/plan").json()["items"]
+    assert (told["actor"], told["subject"]) == ("policy:delete-superseded", stage.deployments()[0].id)
+
+
 def test_a_model_is_declared_and_has_no_version_yet(rest: TestClient) -> None:
     made = rest.post("/api/v1/models", json={"model": "empty", "policy": {"approvals": 2}})
     assert (made.status_code, made.headers["location"]) == (201, "/api/v1/models/empty")

@@ -130,7 +130,9 @@ def test_a_policy_is_shown_to_readers_and_changed_by_those_who_administer_the_mo
     page.get_by_role("button", name="See what it would change").click()
     page.get_by_role("button", name="Save the policy").click()
     expect(page.get_by_role("status").first).to_contain_text("The policy is changed")
-    elsewhere = page.request.post(path, form=dict(form), headers={"Accept": "text/html", "Origin": "https://example.org"})
+    elsewhere = page.request.post(
+        path, form=dict(form), headers={"Accept": "text/html", "Origin": "https://example.org"}
+    )
     assert elsewhere.status == 403
     assert site.registry.reading.policy("refund-router")["approvals"] == 1
 

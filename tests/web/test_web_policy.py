@@ -100,6 +100,12 @@ def test_the_same_rules_again_change_nothing(page: Page) -> None:
     expect(page.get_by_role("button", name="Save the policy")).to_have_count(0)
 
 
+def test_a_form_that_names_few_rules_changes_no_others(page: Page, site: Site) -> None:
+    before = site.registry.reading.policy(MODEL)
+    page.request.post(RULES, form={"keep_artifacts": "40", "intent": "save"})
+    assert site.registry.reading.policy(MODEL) == {**before, "keep_artifacts": 40}
+
+
 def test_a_rule_of_every_model_is_named_so_until_the_model_has_its_own(page: Page) -> None:
     page.goto(RULES)
     rule = page.locator(".rule").filter(has=page.get_by_label("Deployment of a version that is no longer active"))

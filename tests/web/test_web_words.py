@@ -98,6 +98,18 @@ def test_a_policy_is_told_in_sentences() -> None:
     assert "Activation needs the approval of one other person." in kept
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (0, "The artifacts of retired versions are deleted."),
+        (1, "The artifacts of the newest retired version are kept, older ones deleted."),
+        (4, "The artifacts of the 4 newest retired versions are kept, older ones deleted."),
+    ],
+)
+def test_how_many_artifacts_stay_is_told_in_words(kept: int, said: str) -> None:
+    assert said in words.policy_sentences({**POLICY_DEFAULTS, "keep_artifacts": kept})
+
+
 # Figures
 
 
