@@ -80,8 +80,10 @@ class Comparing:
         if provider.capabilities.serving == "none":
             return []
         shown = provider.deployments.list()
-        known = self._log.deployments(DeploymentQuery(connection=connection.name))
-        found = sweeping.compare(connection, known, shown, all_foreign=True)
+        every = self._log.deployments(DeploymentQuery())
+        known = [one for one in every if one.connection == connection.name]
+        elsewhere = [one for one in every if one.connection != connection.name]
+        found = sweeping.compare(connection, known, shown, elsewhere=elsewhere, all_foreign=True)
         for owner, report in (*found.present, *found.reappeared):
             row = rows.get(owner.id)
             if row is not None:

@@ -24,25 +24,39 @@ _NAME = re.compile(r"tenure-[^-]+-(?P<model>.+)-(?P<number>\d{1,9})-\d{1,9}")
 
 
 def strays(
-    connection: ConnectionState, in_motion: Iterable[VersionState], shown: Sequence[JobReport]
+    connection: ConnectionState,
+    in_motion: Iterable[VersionState],
+    shown: Sequence[JobReport],
+    others: Iterable[ConnectionState] = (),
 ) -> list[tuple[JobReport, VersionState | None]]:
-    """What of ours runs there and is nobody's job; and the version whose job it is a second one of."""
-    versions = [one for one in in_motion if one.connection == connection.name]
-    wanted = {one.job_id for one in versions}
-    told = {one.job_id for one in connection.orphan_jobs}
+    """What of ours runs there and is nobody's job; and the version whose job it is a second one of.
+
+    `others`: the other connections, perhaps to the same account; what is theirs, their own sweeps look after.
+    """
+    every = list(in_motion)
+    versions = [one for one in every if one.connection == connection.name]
+    elsewhere = [one for one in every if one.connection != connection.name]
+    wanted = {one.job_id for one in every} | {job_id for one in elsewhere for job_id in one.duplicate_jobs}
+    theirs = {one.job_name for one in elsewhere if one.job_name is not None}
+    told = {one.job_id for each in (connection, *others) for one in each.orphan_jobs}
     names = {one.job_name: one for one in versions if one.job_name is not None}
     doubled = {job_id: one for one in versions for job_id in one.duplicate_jobs}
     return [
         (one, doubled.get(one.id) or names.get(one.name))
         for one in shown
-        if one.outcome == "running" and one.id not in wanted and one.id not in told
+        if one.outcome == "running" and one.id not in wanted | told and one.name not in theirs
     ]
 
 
 def found(
-    connection: ConnectionState, report: JobReport, duplicate_of: VersionState | None, models: Collection[str], who: Who
+    connection: ConnectionState,
+    others: Iterable[ConnectionState],
+    report: JobReport,
+    duplicate_of: VersionState | None,
+    models: Collection[str],
+    who: Who,
 ) -> list[NewEvent]:
-    if any(one.job_id == report.id for one in connection.orphan_jobs):
+    if any(one.job_id == report.id for each in (connection, *others) for one in each.orphan_jobs):
         return []
     original = None if duplicate_of is None else VersionRef(duplicate_of.model, duplicate_of.version)
     suspected = str(original or "") or _suspected(report.name, models)

@@ -46,10 +46,16 @@ def compare(
     known: Iterable[DeploymentState],
     shown: Sequence[DeploymentReport],
     *,
+    elsewhere: Iterable[DeploymentState] = (),
     all_foreign: bool = False,
 ) -> Sweep:
-    """`known`: every deployment that the connection ever had, oldest first. `all_foreign`: also those seen before."""
-    mine = list(known)
+    """`known`: every deployment that the connection ever had, oldest first. `all_foreign`: also those seen before.
+
+    `elsewhere`: what other connections have, perhaps in the same account; their own sweeps look after it.
+    """
+    mine, others = list(known), list(elsewhere)
+    other_ids = {one.provider_id for one in others if one.provider_id is not None}
+    other_names = {one.name for one in others if one.provider_id is None}
     by_id = {one.provider_id: one for one in mine if one.provider_id is not None}
     by_name = {one.name: one for one in mine if not one.attached}
     """Names that we gave, which are never reused: under one whose id nobody has heard of, it is that one."""
@@ -65,6 +71,8 @@ def compare(
             owner = namesake
         if owner is not None and not _same(owner, report):
             owner = None
+        if owner is None and (report.id in other_ids or report.name in other_names):
+            continue
         if owner is None and not report.ours:
             foreign.append(report)
         elif owner is None:
@@ -109,7 +117,8 @@ def orphan_found(
     now: datetime,
     who: Who,
 ) -> list[NewEvent]:
-    found = deployment_id(f"found:{connection.name}:{report.id}")
+    account = connection.name if connection.provider == "huggingface" else connection.provider
+    found = deployment_id(f"found:{account}:{report.id}")  # one, whichever connection to an account finds it first
     since = now if report.created_at is None else min(report.created_at, now)
     payload = ev.OrphanFound(
         deployment=found,

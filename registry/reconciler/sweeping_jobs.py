@@ -17,6 +17,7 @@ from registry.reconciler.performing import Done, Waiting
 
 Stray = tuple[JobReport, VersionState | None]
 """A job, and the version that it is a second job of."""
+Decided = tuple[list[NewEvent], dict[str, object]]
 
 
 class SweepingJobs(Steps):
@@ -30,10 +31,13 @@ class SweepingJobs(Steps):
         strays = self.look(connection)
         models = {one.name for one in self._log.models()} if strays else set[str]()
         for report, original in strays:
-            self._append(
-                connection.name,
-                lambda now, job=report, of=original: orphan_jobs.found(now, job, of, models, who),
-            )
+
+            def decide(unit: Unit, job: JobReport = report, of: VersionState | None = original) -> Decided:
+                now = unit.connection(connection.name)
+                others = [state for one in self._others(connection.name) if (state := unit.connection(one.name))]
+                return ([] if now is None else orphan_jobs.found(now, others, job, of, models, who)), {}
+
+            self._door.run(Command(name="orphan-job", body={"job": report.id}, who=who), decide)
         over = self._over(connection)
         seen = Who(actor=f"provider:{connection.name}")
         for job_id, status in over.items():
@@ -49,7 +53,7 @@ class SweepingJobs(Steps):
         if not shown:
             return []
         versions = self._log.motion().versions
-        strays = orphan_jobs.strays(connection, versions, shown)
+        strays = orphan_jobs.strays(connection, versions, shown, self._others(connection.name))
         if not strays:
             return []
         awaited = self._awaited(provider, connection, versions)
@@ -60,9 +64,16 @@ class SweepingJobs(Steps):
             if one.id not in awaited and one.id in still and still[one.id].outcome == "running"
         ]
 
+    def _others(self, name: str) -> list[ConnectionState]:
+        return [one for one in self._log.connections() if one.name != name and not one.removed]
+
     def _awaited(self, provider: Provider, connection: ConnectionState, versions: tuple[VersionState, ...]) -> set[str]:
-        """Jobs whose create was asked for, and whose answer is not recorded yet: they are looked up, and adopted."""
-        open_ = [one for one in versions if one.connection == connection.name and one.submitted and one.job_id is None]
+        """Jobs whose create was asked for, and whose answer is not recorded yet: they are looked up, and adopted.
+
+        Also by another connection, which may be to the same account.
+        """
+        kin = [one for one in versions if one.provider == connection.provider]
+        open_ = [one for one in kin if one.submitted and one.job_id is None]
         return {
             job.id
             for one in open_

@@ -162,3 +162,41 @@ def test_a_quiet_account_is_swept_without_a_word(sky: Sky, connection: str) -> N
     assert sky.log.head() == head
     assert [one.action for one in told if one.action == "compare with provider"] == []
     assert [one.difference for one in sky.registry.comparing.side_by_side()] == [None]
+
+
+@SERVED
+def test_two_connections_to_one_account_leave_alone_what_is_the_other_s(sky: Sky, connection: str) -> None:
+    declared = sky.registry.reading.connection_state(connection)
+    second = {"provider": declared.provider, **declared.settings}
+    sky.registry.declaring.apply({"policy": {"orphans": "delete"}, "connections": {"second": second}}, ANA, plan=False)
+    sky.clouds.pace.training_s = 3600
+    ref = sky.fine_tune(connection)
+    sweep(sky, 20)
+    assert sky.version(ref).state == "training"
+    sky.clouds.clock.advance(3600)
+    sky.settle()
+    assert sky.version(ref).state == "trained", sky.version(ref).error
+    sky.activate(ref)
+    sky.settle(lambda: sky.version(ref).state == "active")
+    sky.clouds.clock.advance(900)
+    sweep(sky, 20)
+    assert sky.version(ref).state == "active"
+    assert [one.connection for one in sky.log.deployments(DeploymentQuery())] == [connection]
+    assert [one.deployment is None for one in sky.registry.comparing.side_by_side()] == [False]
+    told = [event.type for event in sky.log.read()]
+    assert {"orphan-found", "orphan-job-found", "foreign-found"}.isdisjoint(told)
+
+
+@SERVED
+def test_an_orphan_in_an_account_with_two_connections_is_counted_once(sky: Sky, connection: str) -> None:
+    declared = sky.registry.reading.connection_state(connection)
+    second = {"provider": declared.provider, **declared.settings}
+    sky.registry.declaring.apply({"connections": {"second": second}}, ANA, plan=False)
+    ref = sky.trained(connection)
+    made(sky, connection, "tenure-test12-bot-1-9", ref)
+    sky.clouds.pace.training_s = 1e6
+    job_made(sky, connection, "tenure-test12-bot-7-1", registry="test12")
+    sweep(sky, 4)
+    assert len(sky.log.deployments(DeploymentQuery())) == 1
+    states = [sky.registry.reading.connection_state(name) for name in (connection, "second")]
+    assert sum(len(one.orphan_jobs) for one in states) == 1
