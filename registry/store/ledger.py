@@ -114,12 +114,16 @@ def _by_day(source: str) -> str:
 
 
 _TRAINED = """
-    SELECT substr(stream, 9), trained_at, coalesce(v.connection, ''), coalesce(c.provider, ''),
-      json_extract_string(data, ['trained_tokens', 'duration_s', 'price', 'cost', 'currency'])
-    FROM (
-      SELECT *, least(recorded_at, (data->>'finished_at')::TIMESTAMP) AS trained_at
-      FROM event WHERE type = 'version-trained' AND position <= $at AND recorded_at >= $from
-    ) LEFT JOIN version v ON v.key = substr(stream, 9)
+    WITH ended AS (
+      SELECT *, least(recorded_at, fact[6]::TIMESTAMP) AS trained_at FROM (
+        SELECT position, recorded_at, substr(stream, 9) AS ref,
+          json_extract_string(data, ['trained_tokens', 'duration_s', 'price', 'cost', 'currency', 'finished_at'])
+            AS fact
+        FROM event WHERE type = 'version-trained' AND position <= $at AND recorded_at >= $from
+      )
+    )
+    SELECT ref, trained_at, coalesce(v.connection, ''), coalesce(c.provider, ''), fact
+    FROM ended LEFT JOIN version v ON v.key = ref
       LEFT JOIN (SELECT key, doc->>'provider' AS provider FROM connection) c ON c.key = v.connection
     WHERE trained_at >= $from AND trained_at < $to
     ORDER BY position"""
@@ -174,7 +178,7 @@ def _price(text: str) -> UnitPrice:
 
 
 def _trained(row: Sequence[Any]) -> Trained:
-    ref, at, connection, provider, (tokens, seconds, price, cost, currency) = row
+    ref, at, connection, provider, (tokens, seconds, price, cost, currency, _) = row
     return Trained(
         ref=ref,
         connection=connection,
