@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from training.contract import CHECKPOINTS_FOLDER, RunSpec, write_json
+from training.contract import CHECKPOINTS_FOLDER, LOG_FILE, RunSpec, write_json
 from training.report import Reporter, RunFaultError
 
 SCRIPT_PROGRESS_FILE: Final = "script-progress.jsonl"
@@ -50,7 +50,7 @@ def run_script(
     progress.read()
     if process.returncode != 0:
         raise RunFaultError(
-            f"the training script ended with exit code {process.returncode}; its output is in the run's log"
+            f"the training script ended with exit code {process.returncode}; its output is in {out / LOG_FILE}"
         )
     if not any(result.iterdir()):
         raise RunFaultError("the training script left nothing in its output folder")

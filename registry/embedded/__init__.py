@@ -12,7 +12,7 @@ from registry.composition import open_home
 from registry.embedded.declaring import Declaring
 from registry.embedded.moves import Moves
 from registry.embedded.training import Training, Wanted
-from registry.embedded.version import GONE, NewVersion, Version
+from registry.embedded.version import GONE, NewVersion, Version, Which
 
 
 def default_home() -> Path:
@@ -49,4 +49,4 @@ class Tenure(Training, Moves, Declaring):
     """One open registry. Safe to use from several threads. Every command takes `reason` and `idempotency_key`."""
 
 
-__all__ = ["GONE", "NewVersion", "Tenure", "Version", "Wanted", "default_actor", "default_home", "open"]
+__all__ = ["GONE", "NewVersion", "Tenure", "Version", "Wanted", "Which", "default_actor", "default_home", "open"]

@@ -3,59 +3,47 @@
 from __future__ import annotations
 
 from registry.application.views import DeploymentView
-from registry.embedded.version import GONE, Version, ref_of
+from registry.embedded.version import GONE, Version, Which, ref_of
 from registry.embedded.working import Working
 
 
 class Moves(Working):
-    def activate(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def activate(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         """Make it the active version: deploy it where needed, probe it, move the pointer, retire what was active."""
         ref = ref_of(version)
         self._registry.commands.activate(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref), frozenset({"active", "trained", "retired", "deleted"}))
 
-    def retire(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.retire(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref))
 
-    def cancel(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.cancel(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref), frozenset({"cancelled"}))
 
-    def pause(self, version: str | Version, *, reason: str | None = None) -> Version:
+    def pause(self, version: Which, *, reason: str | None = None) -> Version:
         """Pause the job of a version that trains, where the provider can."""
         self._registry.jobs.steer(ref_of(version), "pause", self._who(reason))
         return Version(self, self.version(ref_of(version)))
 
-    def resume(self, version: str | Version, *, reason: str | None = None) -> Version:
+    def resume(self, version: Which, *, reason: str | None = None) -> Version:
         self._registry.jobs.steer(ref_of(version), "resume", self._who(reason))
         return Version(self, self.version(ref_of(version)))
 
-    def retry(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.retry(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref))
 
-    def approve(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.approve(ref, self._who(reason), idempotency_key)
         return Version(self, self.version(ref))
 
-    def delete(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         """Delete the artifact for good, after every deployment of it."""
         ref = ref_of(version)
         self._registry.commands.delete(ref, self._who(reason), idempotency_key)
@@ -64,7 +52,7 @@ class Moves(Working):
     # Deployments
 
     def deploy(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+        self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
         """A warm standby: it serves, and may be billed, without being active."""
         return self.deployment(self._registry.commands.deploy(ref_of(version), self._who(reason), idempotency_key))
@@ -76,7 +64,7 @@ class Moves(Working):
 
     def attach(
         self,
-        version: str | Version,
+        version: Which,
         deployment: str,
         *,
         reason: str | None = None,

@@ -29,7 +29,7 @@ from registry.composition import read_bill
 from registry.domain.events import Json
 from registry.domain.ids import VersionRef, parse_ref
 from registry.embedded.opened import Opened
-from registry.embedded.version import Version, ref_of
+from registry.embedded.version import Which, ref_of
 
 
 class Questions(Opened):
@@ -52,7 +52,7 @@ class Questions(Opened):
             return self._registry.reading.model(model, as_of)
         return self._registry.reading.version(VersionRef(model, number), as_of)
 
-    def history(self, ref: str | Version, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
+    def history(self, ref: Which, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
         """Everything that happened to a model, or to one version and its deployments, in order."""
         return self._registry.reading.history(str(ref), as_of, after=after)
 
@@ -60,11 +60,11 @@ class Questions(Opened):
         """The whole log, in order."""
         return [EventView.of(event) for event in self._registry.log.read(after=after, limit=limit)]
 
-    def metrics(self, ref: str | Version) -> list[MetricView]:
+    def metrics(self, ref: Which) -> list[MetricView]:
         """The curves of a version's newest attempt."""
         return self._registry.reading.metrics(ref_of(ref))
 
-    def checkpoints(self, ref: str | Version) -> list[CheckpointView]:
+    def checkpoints(self, ref: Which) -> list[CheckpointView]:
         """Those of a version's training that the provider keeps; each can be imported as a version of its own."""
         return self._registry.jobs.checkpoints(ref_of(ref))
 

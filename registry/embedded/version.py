@@ -60,6 +60,13 @@ class NewVersion:
     version: int
     directory: Path
 
+    def __str__(self) -> str:
+        return self.ref
 
-def ref_of(version: str | Version) -> VersionRef:
+
+Which = str | Version | NewVersion
+"""A version, as whoever asks for something has it."""
+
+
+def ref_of(version: Which) -> VersionRef:
     return VersionRef.parse(str(version))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from registry.application.views import DeploymentView, EventView, StepView, VersionView
 from registry.domain.errors import TenureError
 from registry.embedded.questions import Questions
-from registry.embedded.version import ENDED, GONE, Progress, Version
+from registry.embedded.version import ENDED, GONE, Progress, Which
 
 STEP_S = 0.2
 """How often a wait looks whether there is something to do or to show, in seconds."""
@@ -27,7 +27,7 @@ class Working(Questions):
 
     def wait(
         self,
-        ref: str | Version,
+        ref: Which,
         *,
         until: frozenset[str] = ENDED,
         timeout_s: float | None = None,
@@ -113,7 +113,9 @@ class _Told:
         view = self._tenure.version(self._ref)
         if self._on_progress is not None:
             new = [
-                one for one in self._tenure.metrics(self._ref) if (one.attempt, one.step, one.name) not in self._seen
+                one
+                for one in self._tenure.metrics(self._ref)
+                if one.attempt == view.attempt and (one.attempt, one.step, one.name) not in self._seen
             ]
             self._seen.update((one.attempt, one.step, one.name) for one in new)
             self._on_progress(view, new)

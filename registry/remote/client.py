@@ -33,7 +33,7 @@ from registry.application.views import (
 )
 from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import VersionRef, check_name, parse_ref
-from registry.embedded import GONE, NewVersion, Tenure, Version, Wanted
+from registry.embedded import GONE, NewVersion, Tenure, Version, Wanted, Which
 from registry.remote.http import Http
 from registry.remote.log import RemoteLog
 from registry.remote.parse import parse
@@ -126,12 +126,12 @@ class Remote(Tenure):
 
     # Moves
 
-    def _move(self, version: str | Version, move: str, reason: str | None, key: str | None) -> VersionView:
+    def _move(self, version: Which, move: str, reason: str | None, key: str | None) -> VersionView:
         return parse(VersionView, self._http.post(f"{_version(version)}/{move}", {"reason": reason}, key=key))
 
     def activate(
         self,
-        version: str | Version,
+        version: Which,
         *,
         reason: str | None = None,
         idempotency_key: str | None = None,  # noqa: ARG002 - asking again is success anyway
@@ -140,45 +140,35 @@ class Remote(Tenure):
         found = self._http.put(f"{_model(ref.model)}/active", {"version": ref.number, "reason": reason})
         return Version(self, parse(VersionView, found), ACTIVATED)
 
-    def retire(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         return Version(self, self._move(version, "retire", reason, idempotency_key))
 
-    def cancel(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         return Version(self, self._move(version, "cancel", reason, idempotency_key), frozenset({"cancelled"}))
 
-    def pause(self, version: str | Version, *, reason: str | None = None) -> Version:
+    def pause(self, version: Which, *, reason: str | None = None) -> Version:
         return Version(self, self._move(version, "pause", reason, None))
 
-    def resume(self, version: str | Version, *, reason: str | None = None) -> Version:
+    def resume(self, version: Which, *, reason: str | None = None) -> Version:
         return Version(self, self._move(version, "resume", reason, None))
 
-    def checkpoints(self, ref: str | Version) -> list[CheckpointView]:
+    def checkpoints(self, ref: Which) -> list[CheckpointView]:
         return [parse(CheckpointView, one) for one in self._http.pages(f"{_version(ref)}/checkpoints")]
 
-    def retry(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         return Version(self, self._move(version, "retry", reason, idempotency_key))
 
-    def approve(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         return Version(self, self._move(version, "approve", reason, idempotency_key))
 
-    def delete(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
-    ) -> Version:
+    def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         found = self._http.delete(_version(version), key=idempotency_key, reason=reason)
         return Version(self, parse(VersionView, found), GONE)
 
     # Deployments
 
     def deploy(
-        self, version: str | Version, *, reason: str | None = None, idempotency_key: str | None = None
+        self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
         found = self._http.post(f"{_version(version)}/deploy", {"reason": reason}, key=idempotency_key)
         return parse(DeploymentView, found)
@@ -191,7 +181,7 @@ class Remote(Tenure):
 
     def attach(
         self,
-        version: str | Version,
+        version: Which,
         deployment: str,
         *,
         reason: str | None = None,
@@ -250,7 +240,7 @@ class Remote(Tenure):
             return self.version(ref, as_of=as_of)
         return parse(ModelView, self._http.get(_model(model), as_of=_time(as_of)))
 
-    def history(self, ref: str | Version, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
+    def history(self, ref: Which, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
         model, number = parse_ref(str(ref))
         path = _model(model) if number is None else _version(str(ref))
         return [parse(EventView, one) for one in self._http.pages(f"{path}/events", as_of=_time(as_of), after=after)]
@@ -278,7 +268,7 @@ class Remote(Tenure):
                 return
             self._drive(None, "")
 
-    def metrics(self, ref: str | Version) -> list[MetricView]:
+    def metrics(self, ref: Which) -> list[MetricView]:
         return [parse(MetricView, one) for one in self._http.pages(f"{_version(ref)}/metrics")]
 
     def deployments(
@@ -368,7 +358,7 @@ def _model(model: str) -> str:
     return f"/models/{check_name(model, 'model')}"
 
 
-def _version(version: str | Version) -> str:
+def _version(version: Which) -> str:
     ref = VersionRef.parse(str(version))
     return f"/models/{ref.model}/versions/{ref.number}"
 

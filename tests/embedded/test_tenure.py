@@ -62,7 +62,10 @@ def test_a_wait_for_a_version_that_fails_says_why(tenure: Tenure, stage: Stage) 
     with pytest.raises(TenureError, match="bot@1 is failed: bad data"):
         version.wait()
     assert tenure.wait("bot@1").state == "failed"
-    assert tenure.retry("bot@1").wait().state == "trained"
+    attempts: set[int] = set()
+    again = tenure.retry("bot@1")
+    assert again.wait(on_progress=lambda _, points: attempts.update(one.attempt for one in points)).state == "trained"
+    assert attempts == {2}, "the failed attempt's losses are told no more"
 
 
 def test_a_wait_for_an_activation_that_comes_to_nothing_says_why(tenure: Tenure, stage: Stage) -> None:
@@ -167,6 +170,7 @@ def test_a_version_trained_in_the_block_is_trained_when_the_block_ends(tenure: T
         assert tenure.version(version.ref).state == "training"
         (version.directory / "model.safetensors").write_bytes(b"weights")
     assert tenure.version("bot@1").state == "trained"
+    assert tenure.activate(version).wait().state == "active", "it goes where any version goes"
 
 
 def test_an_error_in_the_block_fails_the_version_and_goes_on(tenure: Tenure) -> None:

@@ -83,7 +83,7 @@ def test_what_the_script_appends_becomes_the_runs_progress(runs: Runs) -> None:
 
 def test_a_script_that_fails_fails_the_run(runs: Runs) -> None:
     assert runs.run(code=script(runs, "raise SystemExit(7)")) == 1
-    assert error(runs) == "the training script ended with exit code 7; its output is in the run's log"
+    assert error(runs) == f"the training script ended with exit code 7; its output is in {runs.out / 'log.txt'}"
 
 
 def test_a_script_that_leaves_nothing_fails_the_run(runs: Runs) -> None:
