@@ -63,6 +63,7 @@ def happened(site: Site, stream: str, payload: DomainEvent) -> None:
 def test_the_overview_names_what_needs_somebody_and_leads_there(page: Page) -> None:
     page.goto("/")
     warnings = page.get_by_role("region", name="Warnings").last
+    expect(page.locator(".alarm")).to_have_class("card figure alarm worst")
     expect(warnings).to_contain_text("Connection local does not answer")
     expect(warnings).to_contain_text("A training job at local is nobody's")
     expect(warnings).to_contain_text("old-bot@1 stops in 12 days")
