@@ -16,7 +16,7 @@ from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, version_stream
 from registry.domain.states import VersionState
-from registry.domain.versions import Who
+from registry.domain.versions import Who, refused
 
 Steering = Literal["pause", "resume"]
 PAUSED = frozenset({"paused", "pausing"})
@@ -35,9 +35,9 @@ class Jobs:
         """
         version, provider = self._of(ref)
         if not provider.capabilities.pause:
-            raise RefusedError(f"{version.provider} has no pausing", state=version.state)
+            raise refused(version, f"{version.provider} has no pausing")
         if version.state != "training" or version.job_id is None:
-            raise RefusedError(f"{ref} is {version.state}: there is no job to {what}", state=version.state)
+            raise refused(version, f"{ref} is {version.state}: there is no job to {what}")
         report = _steered(provider, version.job_id, what, ref)
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:

@@ -11,8 +11,8 @@ from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import DeploymentId, deployment_stream, resource_name
 from registry.domain.states import DeploymentState, VersionState
-from registry.domain.versions import Who, lose, ref_of
-from statemachine import DEPLOYMENT, IllegalMoveError, move
+from registry.domain.versions import Who, lose, ref_of, refused
+from statemachine import DEPLOYMENT, IllegalMoveError, legal_moves, move
 
 GONE = frozenset({"deleted", "lost"})
 """States in which the registry believes that nothing is billed."""
@@ -45,9 +45,9 @@ def request(
     if usable(existing) is not None:
         return []
     if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
-        raise RefusedError(
+        raise refused(
+            version,
             f"{ref_of(version)} is {version.state}: there is nothing to deploy",
-            state=version.state,
             hint="a version can be deployed once it is trained",
         )
     attempt = max((one.attempt for one in existing), default=0) + 1
@@ -89,7 +89,7 @@ def attach(
     if any(one.provider_id == provider_id and one.state not in GONE for one in existing):
         return []
     if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
-        raise RefusedError(f"{ref_of(version)} is {version.state}: nothing can be attached to it", state=version.state)
+        raise refused(version, f"{ref_of(version)} is {version.state}: nothing can be attached to it")
     deployment = deployment_id(f"attached:{version.connection}:{provider_id}:{ref_of(version)}:{len(existing)}")
     payload = ev.DeploymentAttached(
         deployment=deployment,
@@ -179,6 +179,7 @@ def undeploy(
         raise RefusedError(
             f"{deployment.id} serves {ref_of(version)}, which is active",
             state=deployment.state,
+            legal=legal_moves(DEPLOYMENT, deployment.state),
             hint=f"activate another version, or run: tenure retire {ref_of(version)}",
         )
     return [_says(deployment, ev.DeploymentDeletionRequested(deployment=deployment.id), who)]

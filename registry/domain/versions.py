@@ -45,11 +45,16 @@ def legal(version: VersionState) -> tuple[str, ...]:
     return tuple(trigger for trigger in moves if trigger in COMMANDS)
 
 
+def refused(version: VersionState, message: str, *, hint: str | None = None) -> RefusedError:
+    """A refusal that says where the version stands, and which moves are legal from there."""
+    return RefusedError(message, state=version.state, legal=legal_moves(VERSION, version.state), hint=hint)
+
+
 def check_move(version: VersionState, trigger: str) -> str:
     """The state after a trigger. Raises RefusedError with the current state and the legal moves."""
     ref = ref_of(version)
     if version.deletion_requested and trigger != "delete":
-        raise RefusedError(f"{ref} is being deleted; it cannot {trigger}", state=version.state)
+        raise refused(version, f"{ref} is being deleted; it cannot {trigger}")
     try:
         return move(VERSION, version.state, trigger)
     except IllegalMoveError as refusal:
@@ -172,11 +177,9 @@ def retry(version: VersionState, who: Who) -> list[NewEvent]:
         return []
     check_move(version, "retry")
     if version.method in {"own", "imported"}:
-        raise RefusedError(f"{ref_of(version)} was not trained by a provider: there is no job to try again")
+        raise refused(version, f"{ref_of(version)} was not trained by a provider: there is no job to try again")
     if not version.job_final:
-        raise RefusedError(
-            f"{ref_of(version)}: its job has not been seen to stop yet; try again in a moment", state=version.state
-        )
+        raise refused(version, f"{ref_of(version)}: its job has not been seen to stop yet; try again in a moment")
     return [who.says(version_stream(ref_of(version)), ev.VersionRetried(attempt=version.attempt + 1))]
 
 
@@ -213,10 +216,10 @@ def activate(
 def _check_approvals(version: VersionState, policy: Policy, who: Who) -> None:
     given = approvals(version, who)
     if len(given) < policy.approvals:
-        raise RefusedError(
+        raise refused(
+            version,
             f"{ref_of(version)} needs {policy.approvals} approvals and has {len(given)}"
             f" (yours does not count when you ask for it)",
-            state=version.state,
             hint=f"another person runs: tenure approve {ref_of(version)}",
         )
 
@@ -230,13 +233,13 @@ def approvals(version: VersionState, asking: Who) -> tuple[str, ...]:
 def approve(version: VersionState, policy: Policy, who: Who) -> list[NewEvent]:
     """Refused to the one who has asked for the activation already, with the fine-tune or through the policy."""
     if version.state == "deleted" or version.deletion_requested:
-        raise RefusedError(f"{ref_of(version)} is deleted: there is nothing to approve", state=version.state)
+        raise refused(version, f"{ref_of(version)} is deleted: there is nothing to approve")
     if who.actor in version.approvals:
         return []
     if who.actor == version.created_by and (version.activate_when_trained or policy.activate != "manual"):
-        raise RefusedError(
+        raise refused(
+            version,
             f"{ref_of(version)} is to be activated because {who.actor} asked for it: who asks cannot approve",
-            state=version.state,
             hint=f"another person runs: tenure approve {ref_of(version)}",
         )
     payload = ev.VersionApproved(model=version.model, version=version.version)

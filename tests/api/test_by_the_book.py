@@ -11,7 +11,7 @@ from registry.server import create_app
 from registry.transport.services import Services
 from tests.api.conftest import Mint, bearer
 from tests.api.test_rest import BOTS
-from tests.stage import BOT, Stage
+from tests.stage import ANA, BOT, Stage
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,28 @@ def test_what_is_not_there_is_not_told_with_the_names_of_others(locked: TestClie
             assert there.text.replace(str(name), "dep_nowhere") == nowhere.text
     looker = bearer(mint("viewer", "developer:mine"))
     assert locked.delete(f"/api/v1/deployments/{deployment.id}", headers=looker).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("deploy", None), ("attach", {"deployment": "somewhere"}), ("pause", None), ("retire", None)]
+)
+def test_every_refusal_of_a_move_names_the_state_and_what_is_legal_from_there(
+    rest: TestClient, stage: Stage, path: str, body: object
+) -> None:
+    stage.registry.commands.fine_tune(stage.wanted(), ANA)
+    stage.run()
+    refused = rest.post(f"{BOTS}/versions/1/{path}", json=body).json()
+    assert refused["status"] in {404, 409}
+    if refused["status"] == 409:
+        assert refused["state"] == rest.get(f"{BOTS}/versions/1").json()["state"]
+        assert "cancel" in refused["legal"]
+
+
+def test_a_version_that_lacks_approvals_may_still_be_deleted(rest: TestClient, stage: Stage) -> None:
+    stage.policy(approvals=1)
+    stage.trained()
+    refused = rest.put(f"{BOTS}/active", json={"version": 1}).json()
+    assert (refused["status"], refused["state"], refused["legal"]) == (409, "trained", ["activate", "delete"])
 
 
 def test_a_watcher_who_has_seen_nothing_yet_may_say_so(rest: TestClient) -> None:

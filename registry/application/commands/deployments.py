@@ -9,11 +9,11 @@ from registry.application.commands.shared import Shared, provider_errors
 from registry.application.ports import DeploymentQuery
 from registry.application.unit import Command, Unit
 from registry.domain import budget, deploying, sweeping
-from registry.domain.errors import NotFoundError, RefusedError
+from registry.domain.errors import NotFoundError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
-from registry.domain.versions import Who, ref_of
+from registry.domain.versions import Who, ref_of, refused
 
 
 class Deployments(Shared):
@@ -33,9 +33,9 @@ class Deployments(Shared):
         """The decision to deploy without activating. Raises RefusedError."""
         connection = self._reading.connection_state(version.connection)
         if self._providers.of(connection).capabilities.serving == "none":
-            raise RefusedError(
+            raise refused(
+                version,
                 f"{connection.provider} serves a tuned model as it is: there is nothing to deploy",
-                state=version.state,
                 hint=f"run: tenure activate {ref_of(version)}",
             )
         return self._request(unit, version, connection, "standby", who)
@@ -114,7 +114,11 @@ class Deployments(Shared):
                 found = self._deployment(unit, owner.id)
                 return sweeping.adopt(found, current, who), {"deployment": owner.id}
             if owner is not None:
-                raise RefusedError(f"{report.name} is {owner.id} already, of {owner.model}@{owner.version}")
+                # Whoever asks about this model may perhaps not know of others.
+                whose = f"{owner.id} already, of {owner.model}@{owner.version}"
+                raise refused(
+                    current, f"{report.name} is {whose if owner.model == ref.model else 'of another model already'}"
+                )
             events = deploying.attach(
                 current,
                 self._log.deployments(DeploymentQuery(model=ref.model, version=ref.number)),
@@ -142,17 +146,17 @@ class Deployments(Shared):
 
     def _attachable(self, provider: Provider, version: VersionState, name_or_id: str) -> DeploymentReport:
         if provider.capabilities.serving == "none":
-            raise RefusedError(f"{version.provider} has no deployments to attach", state=version.state)
+            raise refused(version, f"{version.provider} has no deployments to attach")
         with provider_errors():
             report = provider.deployments.get(name_or_id)
         if report is None:
             raise NotFoundError(f"connection {version.connection!r} has no deployment {name_or_id!r}")
         if report.artifact_id != version.artifact_id:
-            raise RefusedError(
+            raise refused(
+                version,
                 f"{report.name} serves {report.artifact_id or 'something unknown'},"
                 f" not {ref_of(version)}'s {version.artifact_id}",
-                state=version.state,
             )
         if report.outcome != "serving":
-            raise RefusedError(f"{report.name} is {report.status}: only one that serves can be attached")
+            raise refused(version, f"{report.name} is {report.status}: only one that serves can be attached")
         return report

@@ -9,12 +9,11 @@ from registry.application.commands.shared import Shared
 from registry.application.ports import DeploymentQuery, VersionQuery
 from registry.application.unit import Unit
 from registry.domain import budget, deploying, versions
-from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.policy import Policy
 from registry.domain.states import VersionState
-from registry.domain.versions import Who, ref_of
+from registry.domain.versions import Who, ref_of, refused
 
 
 class Moves(Shared):
@@ -42,7 +41,7 @@ class Moves(Shared):
         """Refuse now what could only be abandoned later: a deployment that nobody may make, or that costs too much."""
         connection = self._log.connection(version.connection)
         if connection is None or connection.removed:
-            raise RefusedError(f"{ref_of(version)}: its connection {version.connection!r} is no longer declared")
+            raise refused(version, f"{ref_of(version)}: its connection {version.connection!r} is no longer declared")
         provider = self._providers.of(connection)
         if provider.capabilities.serving == "none":
             return
@@ -50,9 +49,9 @@ class Moves(Shared):
         if deploying.usable(mine) is not None:
             return
         if policy.deploy == "manual":
-            raise RefusedError(
+            raise refused(
+                version,
                 f"{ref_of(version)} has no deployment, and the policy of {version.model} says deploy = manual",
-                state=version.state,
                 hint=f"run: tenure deploy {ref_of(version)}",
             )
         self.limits.check_space()
