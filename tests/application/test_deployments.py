@@ -120,6 +120,13 @@ def test_what_another_version_holds_cannot_be_attached(stage: Stage) -> None:
         f"theirs is {deployment} already, of bot@1",
     )
     refused(stage, lambda: stage.registry.commands.attach(second, deployment, ANA), RefusedError, "already")
+    other = stage.registry.commands.import_version("other", "cloud", "ft:tenure-test12-bot-1-1", None, ANA)
+    refused(
+        stage,
+        lambda: stage.registry.commands.attach(other, "theirs", ANA),
+        RefusedError,
+        "^theirs is of another model already$",
+    )
 
 
 def test_an_attach_with_the_same_key_for_another_deployment_is_a_conflict(stage: Stage) -> None:
