@@ -53,9 +53,9 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description="The ETag that the resource must still have, else 412; `*`: any. Of several, the newest counts",
-        max_length=1000,
-        pattern=rf"^\*$|^{_TAG}(\s*,\s*{_TAG})*$",
+        description="The ETag that the resource must still have, else 412; `*`: any. One tag, no list",
+        max_length=200,
+        pattern=rf"^(\*|{_TAG})$",
     ),
 ]
 
@@ -132,8 +132,8 @@ def expected(if_match: str | None, stream: str) -> dict[str, int]:
     """What an append is conditional on. Tags that are none of ours match nothing."""
     if if_match is None or if_match == "*":
         return {}
-    ours = re.findall(r'(?<!W/)"([0-9]{1,18})"', if_match)
-    return {stream: max(map(int, ours), default=NEVER)}
+    ours = re.fullmatch(r'"([0-9]{1,18})"', if_match)
+    return {stream: int(ours[1]) if ours else NEVER}
 
 
 _KEPT = {b"content-type", b"etag", b"location"}

@@ -52,7 +52,7 @@ def test_the_gateway_says_what_is_allowed(services: Services) -> None:
         assert "allow" not in client.post("/v1/embeddings").headers
 
 
-@pytest.mark.parametrize("tag", ['"none-of-ours"', '""', 'W/"1"', 'W/"{now}"', '"1", "none"'])
+@pytest.mark.parametrize("tag", ['"none-of-ours"', '""', 'W/"1"', 'W/"{now}"'])
 def test_tags_that_do_not_match_refuse_the_change(rest: TestClient, tag: str) -> None:
     rest.post("/api/v1/models", json={"model": BOT})
     rest.put(f"{BOTS}/policy", json={"keep_artifacts": 1})
@@ -60,13 +60,6 @@ def test_tags_that_do_not_match_refuse_the_change(rest: TestClient, tag: str) ->
     stale = rest.put(f"{BOTS}/policy", json={"keep_artifacts": 2}, headers={"If-Match": tag.format(now=now)})
     assert stale.status_code == 412
     assert rest.get(f"{BOTS}/policy").json()["keep_artifacts"] == 1
-
-
-def test_one_of_several_tags_is_enough(rest: TestClient) -> None:
-    rest.post("/api/v1/models", json={"model": BOT})
-    now = rest.get(BOTS).headers["etag"]
-    answer = rest.put(f"{BOTS}/policy", json={"keep_artifacts": 2}, headers={"If-Match": f'"0", W/"77" ,{now}'})
-    assert answer.status_code == 200
 
 
 def test_the_tag_of_an_activation_is_that_of_what_was_put(rest: TestClient, stage: Stage) -> None:
