@@ -73,10 +73,15 @@ def settle(tenure: Tenure) -> Sequence[StepView]:
 
 @contextmanager
 def _quiet_logging() -> Generator[None]:
-    """What the reconciler logs, commands tell in their own words; TENURE_LOG=DEBUG shows both."""
+    """What the reconciler logs, commands tell in their own words; TENURE_LOG=DEBUG shows both. Of data, it is noted."""
     import logging
 
-    logger = logging.getLogger("tenure")
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger, data, notes = logging.getLogger("tenure"), logging.getLogger("tenure.data"), Notes()
+    data.addHandler(notes)
     before = logger.propagate
     nowhere = logging.NullHandler()
     logger.addHandler(nowhere)
@@ -84,6 +89,7 @@ def _quiet_logging() -> Generator[None]:
     try:
         yield
     finally:
+        data.removeHandler(notes)
         logger.removeHandler(nowhere)
         logger.propagate = before
 

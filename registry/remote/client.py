@@ -80,11 +80,14 @@ class Remote(Tenure):
         self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
     ) -> Version:
         body = {**self._wanted(wanted), "reason": reason}
-        found = self._http.post(f"{_model(model)}/versions", body, key=idempotency_key)
+        with _own_names(wanted, body):
+            found = self._http.post(f"{_model(model)}/versions", body, key=idempotency_key)
         return Version(self, parse(VersionView, found))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
-        found = self._http.post(f"{_model(model)}/versions", self._wanted(wanted), estimate=True)
+        body = self._wanted(wanted)
+        with _own_names(wanted, body):
+            found = self._http.post(f"{_model(model)}/versions", body, estimate=True)
         return parse(EstimateView, found)
 
     def _wanted(self, wanted: Wanted) -> JsonObject:
@@ -356,6 +359,18 @@ class Remote(Tenure):
 
 def _model(model: str) -> str:
     return f"/models/{check_name(model, 'model')}"
+
+
+@contextmanager
+def _own_names(wanted: Wanted, body: JsonObject) -> Generator[None]:
+    """Faults name files as they are named here, not as the server keeps them."""
+    try:
+        yield
+    except BadInputError as error:
+        for path, id_ in ((wanted["train"], body["train"]), (wanted.get("validation"), body.get("validation"))):
+            if path is not None:
+                error.message = error.message.replace(f"{id_}/{Path(path).name}", str(path))
+        raise
 
 
 def _version(version: Which) -> str:

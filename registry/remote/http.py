@@ -99,7 +99,10 @@ class Http:
                 )
         except OSError as error:
             raise BadInputError(f"{path}: {error.strerror}", field=field) from error
-        return str(_checked(answer).json()["id"])
+        try:
+            return str(_checked(answer).json()["id"])
+        except BadInputError as error:
+            raise BadInputError(f"{path}: {error.message}", field=field, hint=error.hint) from error
 
     def send_file(self, path: str, file: Path, name: str) -> None:
         """Leave a file there, piece by piece; a piece whose answer was lost is sent again."""

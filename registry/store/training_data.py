@@ -62,7 +62,8 @@ class HomeTrainingData:
             faults.append(f"{path.name} has {len(rows)} rows; at least {rows_min} are needed")
         if faults:
             shown = tuple(faults[:FAULTS_SHOWN_MAX])
-            raise BadInputError("\n  ".join(("faults in the training data:", *shown)), field="train", faults=shown)
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise BadInputError("\n  ".join((f"{count} in the training data:", *shown)), field="train", faults=shown)
         digest = hashlib.sha256(content).hexdigest()
         kept = self._home / "data" / f"{digest}.jsonl"
         if not kept.exists():

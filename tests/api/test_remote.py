@@ -27,7 +27,7 @@ from registry.domain.errors import (
     UnavailableError,
 )
 from registry.domain.ids import VersionRef
-from registry.embedded import Tenure, Version
+from registry.embedded import Tenure, Version, Wanted
 from registry.remote import Remote, client, connect, http
 from registry.remote.http import error_of
 from registry.remote.log import RemoteLog
@@ -232,6 +232,10 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
     with pytest.raises(BadInputError, match=r"missing\.csv: No such file") as missing:
         remote.fine_tune(BOT, connection="cloud", base_model="base", train=tmp_path / "missing.csv")
     assert missing.value.field == "train"
+    bad = tmp_path / "bad.csv"
+    bad.write_text("")
+    with pytest.raises(BadInputError, match=r"bad\.csv: the file is empty"):
+        remote.fine_tune(BOT, connection="cloud", base_model="base", train=bad)
     with pytest.raises(BadInputError, match="not a version"):
         remote.version("bot")
     fine_tune(remote, stage, idempotency_key="k")
@@ -241,6 +245,14 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
         remote.wait("bot@1", timeout_s=0.0)
     with pytest.raises(BadInputError, match="not an address"):
         connect("tenure.example.org")
+
+
+def test_faults_name_the_file_as_its_owner_does() -> None:
+    wanted: Wanted = {"connection": "c", "base_model": "b", "train": "in/t.csv", "validation": Path("v.csv")}
+    body: dict[str, Any] = {"train": "ds_1", "validation": "ds_2"}
+    with pytest.raises(BadInputError) as told, client._own_names(wanted, body):
+        raise BadInputError("ds_1/t.csv, row 3: is long\n  ds_2/v.csv, row 1: stands in t.csv, row 2, too")
+    assert told.value.message == "in/t.csv, row 3: is long\n  v.csv, row 1: stands in t.csv, row 2, too"
 
 
 class Flaky(BaseHTTPRequestHandler):

@@ -248,3 +248,10 @@ def test_ctrl_c_says_what_goes_on(local: Local, monkeypatch: pytest.MonkeyPatch)
     assert answer.code == 130
     assert "goes on by itself" in answer.err
     assert [one["ref"] for one in local.tenure("versions", "support-bot").records] == ["support-bot@1"]
+
+
+def test_rows_that_repeat_are_noted_and_taken(local: Local) -> None:
+    local.train.write_text("prompt,completion\nq,a\nq2,a2\nq,a\n")
+    answer = local.fine_tune("--json")
+    assert (answer.code, answer.json["dataset"]["train"]["rows"]) == (0, 3)
+    assert "train.csv, row 3: repeats row 1\n" in answer.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,6 +23,9 @@ from registry.domain.versions import Who, ref_of
 
 OWN_FORMS = frozenset({"dpo", "reinforcement"})
 """Methods whose rows are neither prompt and completion nor a chat, but what the provider defines."""
+
+logger = logging.getLogger("tenure.data")
+"""What is worth knowing of training data that are taken all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class Training(Shared):
         """Check data, base model and hyperparameters, then record the version as queued; the reconciler submits it."""
         self.limits.check_space()
         prepared = self.prepare(command)
+        for warning in prepared.checked.warnings:
+            logger.warning("%s", warning)
         body = {
             "model": command.model,
             "connection": command.connection,
