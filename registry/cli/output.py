@@ -20,6 +20,8 @@ GAP = 2
 """Characters between two columns."""
 WRAPPED = 16
 """How narrow a column of long text may become before others are left out."""
+HARDLY = 6
+"""How narrow it may become where nothing can be left out; below, each row is told field by field."""
 CENTS = 2
 WIDTH_PIPED = 140
 """Of the tables that `tenure demo` tells its story with, where there is no terminal."""
@@ -132,6 +134,13 @@ def print_table(rows: Sequence[Row], columns: Sequence[Column[Row]], *, title: s
     screen = console()
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
     shown = _fitting([column for column in columns if not column.piped_only], rows, screen.width)
+    if not shown:
+        if title:
+            screen.print(title, markup=False)
+        for row in rows:
+            show_fields({column.key: column.cell(row) for column in columns if not column.piped_only})
+            screen.print()
+        return
     for column in shown:
         justify = "right" if column.right else "left"
         table.add_column(_title(column), justify=justify, overflow="fold", no_wrap=not column.wraps)
@@ -146,17 +155,17 @@ def _title(column: Column[Row]) -> str:
 
 
 def _fitting(columns: list[Column[Row]], rows: Sequence[Row], width: int) -> list[Column[Row]]:
-    """The columns without the most dispensable ones, until the rest fits."""
+    """The columns without the most dispensable ones, until the rest fits; none where it never does."""
 
-    def needs(column: Column[Row]) -> int:
+    def needs(column: Column[Row], wrapped: int) -> int:
         widest = max((len(human(column.cell(row))) for row in rows), default=0)
-        return GAP + max(len(_title(column)), min(widest, WRAPPED) if column.wraps else widest)
+        return GAP + max(len(_title(column)), min(widest, wrapped) if column.wraps else widest)
 
     kept = list(columns)
-    while sum(needs(column) for column in kept) > width + GAP:
+    while sum(needs(column, WRAPPED) for column in kept) > width + GAP:
         dispensable = max(kept, key=lambda column: column.spare)
         if not dispensable.spare:
-            break
+            return kept if sum(needs(column, HARDLY) for column in kept) <= width + GAP else []
         kept.remove(dispensable)
     return kept
 

@@ -77,6 +77,15 @@ def test_a_terminal_gets_a_table_without_the_columns_for_scripts(capsys: pytest.
 
 
 @pytest.mark.usefixtures("terminal")
+def test_a_terminal_that_is_too_narrow_for_the_table_gets_every_row_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{key: f"{key}-{number}-" + "x" * 40 for key in ("left", "middle", "right")} for number in (1, 2)]
+    output.show_list(rows, of_mappings(rows), as_json=False, empty="")
+    told = capsys.readouterr().out
+    assert all(value in told for row in rows for value in row.values())
+    assert max(map(len, told.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("terminal")
 def test_fields_that_are_not_there_are_left_out_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_fields({"ref": "m@1", "error": None, "approvals": (), "created_at": AT, "state": "active"})
     out = capsys.readouterr().out
