@@ -74,7 +74,10 @@ class JobSteps(Steps):
         return self._create(version)
 
     def _find(self, version: VersionState) -> Sequence[JobReport] | Waiting:
-        """Every job of this attempt. That there is none is believed after several reads: a list may be stale."""
+        """Every job of this attempt. That there is none is believed after several reads: a list may be stale.
+
+        Where it was asked for long ago none is, but one may be cut short: two on end are enough.
+        """
         provider = self._provider(version.connection)
         found = self._all_of(version)
         if not found and version.submitted:
@@ -82,8 +85,10 @@ class JobSteps(Steps):
             if version.job_name in self._looks.unheard:
                 reads = 1
             missed = self._looks.miss(version.job_name or "")
-            if missed < reads and not self._long_ago(version, reads):
-                return Waiting(f"not shown in {missed} reads, and it may have been made")
+            if missed < reads:
+                if not self._long_ago(version, reads):
+                    return Waiting(f"not shown in {missed} reads, and it may have been made")
+                found = self._all_of(version)
         self._looks.seen(version.job_name or "")
         return found
 

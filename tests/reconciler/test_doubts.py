@@ -115,6 +115,32 @@ def test_a_job_whose_first_look_fails_after_an_earlier_refusal_is_not_sent_again
     assert cloud.calls.count("submit") == 2
 
 
+def test_one_list_that_was_cut_short_does_not_have_a_job_sent_again_however_long_ago_it_was_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = stage.cloud()
+    call: Callable[[str, Any], Any] = cloud.call
+    cut = 1
+
+    def short(operation: str, effect: Callable[[], object]) -> object:
+        nonlocal cut
+        answer = call(operation, effect)
+        if operation == "find" and answer and cut:
+            cut -= 1
+            return []
+        return answer
+
+    cloud.idempotent = False
+    cloud.fail("submit", provider_error(OutcomeUnknownError), when="after")
+    stage.fine_tune()
+    stage.run()
+    stage.clock.advance(hours=1)
+    stage.restart()
+    monkeypatch.setattr(cloud, "call", short)
+    stage.run()
+    assert (cut, len(cloud.jobs), cloud.calls.count("submit")) == (0, 1, 1)
+
+
 def test_losses_that_may_not_be_read_keep_no_job_from_ending(stage: Stage) -> None:
     ref = stage.fine_tune()
     stage.run()

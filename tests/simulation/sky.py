@@ -136,7 +136,7 @@ class StormyCloud(Cloud):
         self.twins: set[str] = set()
         """Jobs that were made of one request."""
         self.unshown: dict[str, int] = {}
-        """By token: lists in a row without a job that had been made. One that was cut short counts more."""
+        """By token: how many lists in a row did not show a job that had been made."""
         self._asked = ""
         self._told: dict[str, list[Any]] = {}
         """The last two reports that differ, of each job and deployment."""
@@ -178,8 +178,7 @@ class StormyCloud(Cloud):
             shown = [one.id for one in cast("list[JobReport]", answer)]
             self.shown.update(shown)
             hidden = super().jobs_of(self._asked) and not shown
-            lists = LISTS_MIN if operation in self._cut else 1
-            self.unshown[self._asked] = self.unshown.get(self._asked, 0) + lists if hidden else 0
+            self.unshown[self._asked] = self.unshown.get(self._asked, 0) + 1 if hidden else 0
         return answer
 
     def _lose(self, operation: str, fault: str) -> None:
