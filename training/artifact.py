@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
 
@@ -43,6 +43,8 @@ _TOKENIZER_FILES: Final = (
     "merges.txt",
     "tokenizer.model",
 )
+
+_SHAPE: Final = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "bos_token_id", "eos_token_id")
 
 
 class ArtifactError(Exception):
@@ -142,6 +144,15 @@ def add_tokenizer(folder: Path, base_model: Path) -> bool:
     for path in found:
         shutil.copyfile(path, folder / path.name)
     return bool(found)
+
+
+def shape_of(folder: Path) -> Sequence[object]:
+    """What a model and its base model have in common, by their config.json; empty where that does not say."""
+    try:
+        config = _json(folder, "config.json")
+    except ArtifactError:
+        return ()
+    return [config.get(key) for key in _SHAPE] if "vocab_size" in config else ()
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from providers.errors import RejectedError
+from providers.huggingface.base_models import base_of
 from providers.huggingface.folders import disk_trouble, names_in
 from providers.huggingface.training import JOBS_FOLDER
 from providers.ports import Artifact
-from training.artifact import ArtifactError, check_model_folder, verify_manifest
+from training.artifact import ArtifactError, add_tokenizer, check_model_folder, verify_manifest
 from training.contract import CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FOLDER, Manifest, manifest_of, read_manifest
 
 ARTIFACTS_FOLDER = "artifacts"
@@ -20,8 +21,9 @@ ARTIFACTS_FOLDER = "artifacts"
 class LocalArtifacts:
     """`providers.ports.Artifacts` over folders."""
 
-    def __init__(self, folder: Path, *, serves: Callable[[str], bool]) -> None:
+    def __init__(self, folder: Path, models: Path, *, serves: Callable[[str], bool]) -> None:
         self._folder = folder
+        self._models = models
         self._serves = serves
 
     def get(self, id: str) -> Artifact | None:
@@ -31,6 +33,14 @@ class LocalArtifacts:
             return None
         with disk_trouble("get-artifact"):
             return Artifact(id=str(folder), digest=verified(folder).digest, kind="folder")
+
+    def complete(self, id: str, base_model: str | None) -> None:
+        """`providers.ports.Completing`: the tokenizer, which `model.save_pretrained` leaves out."""
+        folder = Path(id)
+        with disk_trouble("complete-artifact"):
+            base = base_of(self._models, folder, base_model)
+            if base is not None and folder.is_dir():
+                add_tokenizer(folder, base)
 
     def list(self) -> Sequence[Artifact]:
         """The finished models in this connection's own folder, with the digests they were given, not checked again."""

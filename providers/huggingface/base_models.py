@@ -12,7 +12,7 @@ from pathlib import Path
 
 from providers.errors import RejectedError
 from providers.huggingface.settings import Settings
-from training.artifact import ArtifactError, check_base_model
+from training.artifact import ArtifactError, check_base_model, shape_of
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -44,6 +44,19 @@ def find_base_model(settings: Settings, name: str) -> str:
         found = f"there are: {', '.join(sorted(there))}" if there else "it is empty"
     hint = "" if settings.downloads else "; downloads are off for this connection"
     raise RejectedError(f"no base model {name!r} in {settings.models}: {found}{hint}", operation="find-base-model")
+
+
+def base_of(models: Path, folder: Path, name: str | None) -> Path | None:
+    """The base model of a tuned one: the one of that name, or without a name the only one of the same shape.
+
+    None: it is not here, or several could be it.
+    """
+    there = _folders(models)
+    if name is not None:
+        return there.get(name)
+    shape = shape_of(folder)
+    alike = [one for one in there.values() if shape and shape_of(one) == shape]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _folders(models: Path) -> dict[str, Path]:

@@ -41,7 +41,7 @@ class LocalProvider:
         self.deployments = LocalDeployments(
             settings, self._folder, chosen, registry=connection.registry, now=now, inspected=self._inspected
         )
-        self.artifacts = LocalArtifacts(self._folder, serves=self.deployments.serves)
+        self.artifacts = LocalArtifacts(self._folder, settings.models, serves=self.deployments.serves)
         self.chat = LocalChat(self.deployments.server)
 
     @property

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from providers.errors import RejectedError
-from providers.ports import Artifact
+from providers.ports import Artifact, Completing
 from registry.application.commands.shared import Shared, answered_ref, provider_errors
 from registry.application.unit import Command, Unit
 from registry.domain import events as ev
@@ -113,6 +113,8 @@ class Importing(Shared):
             state = self._reading.version_state(ref)
             provider = self._providers.of(self._reading.connection_state(state.connection))
             try:
+                if isinstance(provider.artifacts, Completing):
+                    provider.artifacts.complete(str(folder), state.base_model)
                 artifact = provider.artifacts.get(str(folder))
                 error = None if artifact else f"{folder} holds no model"
             except RejectedError as refusal:

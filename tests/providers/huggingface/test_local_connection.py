@@ -14,7 +14,7 @@ from providers.huggingface import environment
 from providers.huggingface.base_models import find_base_model
 from providers.huggingface.folders import last_words, make_folder, tail
 from providers.huggingface.settings import Settings, settings_of
-from providers.ports import Connection
+from providers.ports import Completing, Connection
 from tests.providers.huggingface.local_harness import LocalHarness
 from tests.providers.huggingface.stand_in import make_model
 
@@ -161,3 +161,55 @@ def test_the_tail_of_a_log_shows_a_progress_bar_as_it_ended(tmp_path: Path) -> N
     assert last_words(log) == "ValueError: bad"
     log.write_text("only this\n")
     assert last_words(log) == "only this"
+
+
+# Models that were saved by hand
+
+
+def shaped(folder: Path, vocab_size: int, *, tokenizer: str | None = None) -> Path:
+    make_model(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": vocab_size}))
+    if tokenizer is not None:
+        (folder / "tokenizer.json").write_text(tokenizer)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("base_model", "vocab_size", "tokenizer"),
+    [
+        (None, 100, "small's"),
+        ("small", 100, "small's"),
+        ("wide", 100, "wide's"),
+        ("unknown", 100, None),
+        (None, 999, None),
+        (None, 500, None),
+    ],
+    ids=["its shape is one's", "named", "another is named", "named and not here", "nobody's shape", "the shape of two"],
+)
+def test_a_model_that_was_saved_alone_gets_the_tokenizer_of_its_base_model(
+    harness: LocalHarness, tmp_path: Path, base_model: str | None, vocab_size: int, tokenizer: str | None
+) -> None:
+    models = harness.folder / "models"
+    shaped(models / "small", 100, tokenizer="small's")
+    shaped(models / "wide", 500, tokenizer="wide's")
+    shaped(models / "also-wide", 500, tokenizer="also wide's")
+    saved = shaped(tmp_path / "saved", vocab_size)
+    artifacts = harness.connect().artifacts
+    assert isinstance(artifacts, Completing)
+    artifacts.complete(str(saved), base_model)
+    file = saved / "tokenizer.json"
+    assert (file.read_text() if file.exists() else None) == tokenizer
+
+
+def test_a_tokenizer_that_was_saved_stays_and_a_folder_without_a_model_is_left_alone(
+    harness: LocalHarness, tmp_path: Path
+) -> None:
+    shaped(harness.folder / "models" / "small", 100, tokenizer="small's")
+    artifacts = harness.connect().artifacts
+    assert isinstance(artifacts, Completing)
+    saved = shaped(tmp_path / "saved", 100, tokenizer="its own")
+    artifacts.complete(str(saved), None)
+    assert (saved / "tokenizer.json").read_text() == "its own"
+    artifacts.complete(str(tmp_path / "nothing"), "small")
+    assert not (tmp_path / "nothing").exists()
