@@ -130,7 +130,8 @@ async def http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> set[str]:
     """All that an address takes. A route knows only its own; this is looked for when somebody is refused."""
     found: set[str] = set()
-    for route in cast("Sequence[BaseRoute]", request.app.routes):
+    routes: Sequence[BaseRoute] = request.app.routes
+    for route in routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
             found |= route.methods or set()
     return found | {"HEAD"} if "GET" in found else found

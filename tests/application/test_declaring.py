@@ -70,7 +70,7 @@ def test_keys_that_a_policy_or_the_scheduler_does_not_name_stay(stage: Stage) ->
 
 def test_a_key_is_taken_back_by_its_default(stage: Stage) -> None:
     changes(stage, {"models": {BOT: {"policy": {"max_hourly_cost": "5.00", "approvals": 2}}}})
-    taken_back = {"models": {BOT: {"policy": {"max_hourly_cost": "default"}}}}
+    taken_back: Document = {"models": {BOT: {"policy": {"max_hourly_cost": "default"}}}}
     assert changes(stage, taken_back) == [("change", "model bot", "max_hourly_cost")]
     assert changes(stage, taken_back) == [("same", "model bot", "")]
     policy = stage.registry.reading.model(BOT).policy
