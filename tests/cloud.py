@@ -116,6 +116,8 @@ class Cloud:
         self.reached: Callable[[ServingTarget], Upstream] | None = None
         """Where OpenAI's own requests are taken; None: nowhere, so that they have to be translated."""
         self.retirements: dict[str, date] = {}
+        self.lists_wrong: deque[Exception | None] = deque()
+        """What comes instead of the next lists of jobs that are not empty: an error, or None for an empty one."""
         self.duplicate_jobs = 0
         self.cancels_ignored = 0
         self.deletes_ignored = 0
@@ -237,7 +239,13 @@ class Cloud:
         return self._deploy(request.name, token=request.token, artifact_id=request.artifact.id)
 
     def jobs_of(self, token: str) -> list[Job]:
-        return [one for one in self.jobs.values() if one.token == token]
+        found = [one for one in self.jobs.values() if one.token == token]
+        if found and self.lists_wrong:
+            error = self.lists_wrong.popleft()
+            if error is not None:
+                raise error
+            return []
+        return found
 
     def submit(self, request: TrainingRequest) -> Job:
         known = next((one for one in self.jobs.values() if one.token == request.token), None)

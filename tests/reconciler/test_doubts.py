@@ -68,77 +68,41 @@ def test_one_that_shows_itself_only_after_its_deletion_was_accepted_is_billed_an
 # Jobs and artifacts
 
 
-def test_a_job_that_is_asked_for_again_and_again_without_an_answer_is_made_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_is_asked_for_again_and_again_without_an_answer_is_made_once(stage: Stage) -> None:
     cloud = stage.cloud()
-    call: Callable[[str, Any], Any] = cloud.call
-    stale = 1
-
-    def late(operation: str, effect: Callable[[], object]) -> object:
-        nonlocal stale
-        answer = call(operation, effect)
-        if operation == "find" and answer and stale:
-            stale -= 1
-            return []
-        return answer
-
-    monkeypatch.setattr(cloud, "call", late)
     cloud.idempotent = False
+    cloud.lists_wrong.append(None)
     cloud.fail("submit", provider_error(OutcomeUnknownError))
     cloud.fail("submit", provider_error(UnavailableError), when="after")
     ref = stage.trained()
-    assert (stale, len(cloud.jobs)) == (0, 1)
+    assert (len(cloud.lists_wrong), len(cloud.jobs)) == (0, 1)
     assert stage.types(str(ref)).count("training-outcome-unknown") == 1
 
 
 def test_a_job_whose_first_look_fails_after_an_earlier_refusal_is_not_sent_again_for_one_stale_list(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
     cloud = stage.cloud()
-    call: Callable[[str, Any], Any] = cloud.call
-    lists: list[object] = [provider_error(UnavailableError), []]
-
-    def late(operation: str, effect: Callable[[], object]) -> object:
-        answer = call(operation, effect)
-        if operation == "find" and answer and lists:
-            answer = lists.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-        return answer
-
-    monkeypatch.setattr(cloud, "call", late)
     cloud.idempotent = False
+    cloud.lists_wrong.extend((provider_error(UnavailableError), None))
     cloud.fail("submit", provider_error(UnavailableError))
     stage.trained()
-    assert (lists, len(cloud.jobs)) == ([], 1)
-    assert cloud.calls.count("submit") == 2
+    assert (len(cloud.lists_wrong), len(cloud.jobs), cloud.calls.count("submit")) == (0, 1, 2)
 
 
 def test_one_list_that_was_cut_short_does_not_have_a_job_sent_again_however_long_ago_it_was_asked_for(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
     cloud = stage.cloud()
-    call: Callable[[str, Any], Any] = cloud.call
-    cut = 1
-
-    def short(operation: str, effect: Callable[[], object]) -> object:
-        nonlocal cut
-        answer = call(operation, effect)
-        if operation == "find" and answer and cut:
-            cut -= 1
-            return []
-        return answer
-
     cloud.idempotent = False
+    cloud.lists_wrong.append(None)
     cloud.fail("submit", provider_error(OutcomeUnknownError), when="after")
     stage.fine_tune()
     stage.run()
     stage.clock.advance(hours=1)
     stage.restart()
-    monkeypatch.setattr(cloud, "call", short)
     stage.run()
-    assert (cut, len(cloud.jobs), cloud.calls.count("submit")) == (0, 1, 1)
+    assert (len(cloud.lists_wrong), len(cloud.jobs), cloud.calls.count("submit")) == (0, 1, 1)
 
 
 def test_losses_that_may_not_be_read_keep_no_job_from_ending(stage: Stage) -> None:
