@@ -73,12 +73,14 @@ class SweepingJobs(Steps):
         Also by another connection, which may be to the same account.
         """
         kin = [one for one in versions if one.provider == connection.provider]
-        open_ = [one for one in kin if one.submitted and one.job_id is None]
-        return {
-            job.id
-            for one in open_
-            for job in provider.training.find(name=one.job_name or "", token=one.job_token or "")
-        }
+        awaited: set[str] = set()
+        for one in kin:
+            if one.submitted and one.job_id is None:
+                made = provider.training.find(name=one.job_name or "", token=one.job_token or "")
+                if made:
+                    self._looks.seen(one.job_name or "")
+                awaited.update(job.id for job in made)
+        return awaited
 
     def _over(self, connection: ConnectionState) -> dict[str, str]:
         """Those that are known as strays and run no more, by their own reports."""
