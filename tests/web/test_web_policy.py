@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -17,10 +18,10 @@ RULES = f"/models/{MODEL}/policy"
 STANDBY = "Delete a standby that nobody called for"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
     """One model with an active version and a standby that nobody calls, and a rule for every model."""
-    with served(tmp_path_factory.mktemp("policy"), furnished=False) as site:
+    with served(tmp_path, furnished=False) as site:
         site.registry.declaring.apply({"policy": {"superseded": "keep"}}, ANA, plan=False)
         site.registry.declaring.set_policy(MODEL, {"max_hourly_cost": "9.00"}, ANA)
         site.activate(site.tuned(MODEL))
