@@ -120,9 +120,17 @@ class Load:
         self.told: list[Told] = []
         self.failed: list[str] = []
 
+    def _kept(self) -> _Connection | None:
+        """One that nobody closed while nothing was asked on it."""
+        while self._free:
+            connection = self._free.pop()
+            if not connection.broken:
+                return connection
+        return None
+
     async def one(self, *, stream: bool = False) -> None:
         try:
-            connection = self._free.pop() if self._free else await self._connect()
+            connection = self._kept() or await self._connect()
             told = await connection.ask(self._requests[stream], stream=stream)
         except (OSError, TimeoutError, httptools.HttpParserError) as error:
             self.failed.append(f"{type(error).__name__}: {error}")
