@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 JobOutcome = Literal["running", "succeeded", "failed", "cancelled"]
 """How the registry reads a job's status. A status that is not known is `running`: shown, waited out, never an end."""
@@ -341,7 +341,7 @@ class Chat(Protocol):
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
         """`chat.completion.chunk` objects as they come; closing the iterator ends the request.
 
-        One that is `Interruptible` can be ended while somebody waits for its next piece.
+        One that is `providers.optional.Interruptible` can be ended while somebody waits for its next piece.
         """
         ...
 
@@ -350,25 +350,6 @@ class Chat(Protocol):
 
         May block, for an address or a token that has to be asked for. Raises ProviderError where there is none.
         """
-        ...
-
-
-@runtime_checkable
-class Completing(Protocol):
-    """Artifacts that are folders, which somebody's own code may leave without all that serving needs."""
-
-    def complete(self, id: str, base_model: str | None) -> None:
-        """Add what a model needs of its base model (None: the one that it fits) and does not have. Idempotent.
-
-        Nothing happens where the base model is not known, or is not there.
-        """
-        ...
-
-
-@runtime_checkable
-class Interruptible(Protocol):
-    def interrupt(self) -> None:
-        """From another thread: whoever waits for a piece waits no longer; what comes then is an error, or the end."""
         ...
 
 

@@ -35,7 +35,7 @@ class LocalArtifacts:
             return Artifact(id=str(folder), digest=verified(folder).digest, kind="folder")
 
     def complete(self, id: str, base_model: str | None) -> None:
-        """`providers.ports.Completing`: the tokenizer, which `model.save_pretrained` leaves out."""
+        """`providers.optional.Completing`: the tokenizer, which `model.save_pretrained` leaves out."""
         folder = Path(id)
         with disk_trouble("complete-artifact"):
             base = base_of(self._models, folder, base_model)

@@ -18,7 +18,7 @@ from registry.domain import sweeping
 from registry.domain.deploying import GONE
 from registry.domain.errors import TenureError
 from registry.domain.events import Json
-from registry.domain.states import ConnectionState
+from registry.domain.states import ConnectionState, DeploymentState
 from registry.domain.versions import ref_of
 
 FOREIGN = "foreign: not provably ours, never touched"
@@ -38,11 +38,12 @@ class Comparing:
         ours = self._reading.deployments(billed=billed, model=model)
         rows: dict[str, SideBySideView] = {one.id: SideBySideView(deployment=one) for one in ours}
         only_there: list[SideBySideView] = []
-        for connection in self._log.connections():
-            if connection.removed or not self._asked(connection, ours, billed, model):
-                continue
+        connections = self._log.connections()
+        asked = [one for one in connections if not one.removed and self._asked(one, ours, billed, model)]
+        every = self._log.deployments(DeploymentQuery()) if asked else ()
+        for connection in asked:
             try:
-                there = self._look(connection, rows)
+                there = self._look(connection, *sweeping.parted(every, connection.name, connections), rows)
             except (ProviderError, TenureError) as error:
                 for key, row in rows.items():
                     if row.deployment is not None and row.deployment.connection == connection.name:
@@ -75,14 +76,17 @@ class Comparing:
             return True
         return any(one.connection == connection.name and one.state not in GONE for one in ours)
 
-    def _look(self, connection: ConnectionState, rows: dict[str, SideBySideView]) -> list[SideBySideView]:
+    def _look(
+        self,
+        connection: ConnectionState,
+        known: Sequence[DeploymentState],
+        elsewhere: Sequence[DeploymentState],
+        rows: dict[str, SideBySideView],
+    ) -> list[SideBySideView]:
         provider = self._providers.of(connection)
         if provider.capabilities.serving == "none":
             return []
         shown = provider.deployments.list()
-        every = self._log.deployments(DeploymentQuery())
-        known = [one for one in every if one.connection == connection.name]
-        elsewhere = [one for one in every if one.connection != connection.name]
         found = sweeping.compare(connection, known, shown, elsewhere=elsewhere, all_foreign=True)
         for owner, report in (*found.present, *found.reappeared):
             row = rows.get(owner.id)

@@ -41,6 +41,15 @@ class Sweep:
     """Known to serve, and not shown: one read that missed it, not yet an absence."""
 
 
+def parted(
+    every: Iterable[DeploymentState], name: str, connections: Iterable[ConnectionState]
+) -> tuple[list[DeploymentState], list[DeploymentState]]:
+    """(what a connection ever had, what others ever had which are still declared, and look after it)"""
+    every = list(every)
+    others = {one.name for one in connections if not one.removed and one.name != name}
+    return [one for one in every if one.connection == name], [one for one in every if one.connection in others]
+
+
 def compare(
     connection: ConnectionState,
     known: Iterable[DeploymentState],
@@ -65,12 +74,8 @@ def compare(
     foreign: list[DeploymentReport] = []
     present: list[tuple[DeploymentState, DeploymentReport]] = []
     for report in shown:
-        owner = by_id.get(report.id)
         namesake = by_name.get(report.name)
-        if owner is None and namesake is not None and namesake.provider_id is None:
-            owner = namesake
-        if owner is not None and not _same(owner, report):
-            owner = None
+        owner = _owner(report, by_id.get(report.id), namesake)
         if owner is None and (report.id in other_ids or report.name in other_names):
             continue
         if owner is None and not report.ours:
@@ -95,6 +100,16 @@ def compare(
         present=tuple(present),
         missing=tuple(one for one in mine if one.state in SETTLED and one.id not in seen),
     )
+
+
+def _owner(
+    report: DeploymentReport, by_id: DeploymentState | None, namesake: DeploymentState | None
+) -> DeploymentState | None:
+    """Whose deployment is shown: of two of one name, the one whose id it has."""
+    owner = by_id
+    if owner is None and namesake is not None and namesake.provider_id is None:
+        owner = namesake
+    return owner if owner is not None and _same(owner, report) else None
 
 
 def _same(owner: DeploymentState, report: DeploymentReport) -> bool:

@@ -11,7 +11,8 @@ from concurrent.futures import Executor, Future
 from typing import Any, cast
 
 from providers.errors import ChatError, OutcomeUnknownError, ProviderError, RejectedError, UnavailableError
-from providers.ports import Chat, ChatChunk, Interruptible
+from providers.optional import Interruptible
+from providers.ports import Chat, ChatChunk
 from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend
 from registry.gateway.counting import Tokens

@@ -20,7 +20,7 @@ from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, resource_name
 from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
-from registry.domain.sweeping import Sweep, compare
+from registry.domain.sweeping import Sweep, compare, parted
 from registry.domain.versions import Who
 from registry.reconciler.idling import Idling
 from registry.reconciler.parts import Parts, Steps
@@ -68,7 +68,7 @@ class Sweeping(Steps):
         connection = self._connection(name)
         found = compare(connection, self._log.deployments(DeploymentQuery(connection=name, live=True)), shown)
         if found.orphans or found.foreign:
-            mine, elsewhere = self._deployments(name)
+            mine, elsewhere = parted(self._log.deployments(DeploymentQuery()), name, self._log.connections())
             found = compare(connection, mine, shown, elsewhere=elsewhere)
         if not (found.orphans or found.reappeared or found.missing):
             return connection, found
@@ -79,13 +79,6 @@ class Sweeping(Steps):
             reappeared=tuple(one for one in found.reappeared if doors.get(one[1].id) is not None),
             missing=tuple(one for one in found.missing if doors.get(one.provider_id or one.name) is None),
         )
-
-    def _deployments(self, name: str) -> tuple[list[DeploymentState], list[DeploymentState]]:
-        """All that a connection ever had, and all that others had which are still there to look after it."""
-        declared = {one.name for one in self._log.connections() if not one.removed}
-        every = self._log.deployments(DeploymentQuery())
-        others = [one for one in every if one.connection != name and one.connection in declared]
-        return [one for one in every if one.connection == name], others
 
     def _clean_up(self, connection: ConnectionState) -> None:
         """Training data that no job needs any more. What could not be deleted is tried at the next sweep."""

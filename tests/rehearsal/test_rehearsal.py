@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -15,6 +17,9 @@ from providers.rehearsal import Limits, Pace, Rehearsal, faults
 from providers.rehearsal.clock import VirtualClock
 from tests.rehearsal.conftest import NOON
 from tests.rehearsal.sdks import openai_client
+
+BELOW_EPHEMERAL = range(20_000, 32_000, 100)
+"""Ports that no connection of another test gets by chance."""
 
 
 def test_the_clock_is_real_until_it_is_told_otherwise() -> None:
@@ -72,13 +77,18 @@ def test_closing_may_be_repeated_and_needs_no_start() -> None:
 
 
 def test_a_port_can_be_asked_for_and_the_others_follow() -> None:
-    with Rehearsal() as found:
-        free = urlsplit(found.s3_url).port
-    assert free is not None
-    with Rehearsal(port=free + 1000 if free < 60000 else free - 1000) as rehearsal:
+    port, rehearsal = _in_a_row(BELOW_EPHEMERAL)
+    with rehearsal:
         ports = [urlsplit(url).port for url in (rehearsal.openai_url, rehearsal.azure_url, rehearsal.arm_url)]
-    assert ports[0] is not None
-    assert ports == [ports[0], ports[0] + 1, ports[0] + 2]
+    assert ports == [port, port + 1, port + 2]
+
+
+def _in_a_row(ports: Iterable[int]) -> tuple[int, Rehearsal]:
+    """A rehearsal on the first port from which on as many are free as it needs."""
+    for port in ports:
+        with suppress(OSError):
+            return port, Rehearsal(port=port)
+    raise AssertionError("no free ports in a row")
 
 
 def test_the_connections_are_declared_with_references_and_no_secret(rehearsal: Rehearsal) -> None:

@@ -6,7 +6,8 @@ from datetime import date
 from pathlib import Path
 
 from providers.errors import RejectedError
-from providers.ports import Artifact, Completing
+from providers.optional import Completing
+from providers.ports import Artifact
 from registry.application.commands.shared import Shared, answered_ref, provider_errors
 from registry.application.unit import Command, Unit
 from registry.domain import events as ev

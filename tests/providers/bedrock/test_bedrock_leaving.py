@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import cast
 
-from providers.ports import Artifact, Interruptible, ServingTarget
+from providers.optional import Interruptible
+from providers.ports import Artifact, ServingTarget
 from providers.rehearsal.eventstream import frame
 from tests.providers.cloud_harness import CloudHarness
 

@@ -14,7 +14,8 @@ from providers.huggingface import environment
 from providers.huggingface.base_models import find_base_model
 from providers.huggingface.folders import last_words, make_folder, tail
 from providers.huggingface.settings import Settings, settings_of
-from providers.ports import Completing, Connection
+from providers.optional import Completing
+from providers.ports import Connection
 from tests.providers.huggingface.local_harness import LocalHarness
 from tests.providers.huggingface.stand_in import make_model
 
