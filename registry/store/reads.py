@@ -151,30 +151,38 @@ class Reads:
         return dict(self._database.query("SELECT state, count(*) FROM version GROUP BY state"))  # pyright: ignore[reportArgumentType] - pairs
 
     def surplus(self, keep: Mapping[str, int]) -> Sequence[VersionState]:
-        """Only models that have more than they keep are ranked, and only what is found is read."""
+        """Only models that have more than they keep are ranked: mostly none, which takes a fifth of the time."""
+        over = self._database.query(
+            "SELECT model, any_value(keep) "
+            "FROM version JOIN (SELECT unnest(?::VARCHAR[]) AS model, unnest(?::BIGINT[]) AS keep) USING (model) "
+            "WHERE state = 'retired' GROUP BY model HAVING count(*) > any_value(keep)",
+            [list(keep), list(keep.values())],
+        )
+        if not over:
+            return []
         rows = self._database.query(
             "WITH k AS (SELECT unnest(?::VARCHAR[]) AS model, unnest(?::BIGINT[]) AS keep), "
-            "r AS (SELECT model, number, moving, doc FROM version WHERE state = 'retired'), "
-            "m AS (SELECT model, any_value(keep) AS keep FROM r JOIN k USING (model) "
-            "GROUP BY model HAVING count(*) > any_value(keep)) "
-            "SELECT doc FROM (SELECT r.*, keep, row_number() OVER (PARTITION BY model ORDER BY number DESC) AS place "
-            "FROM r JOIN m USING (model)) "
+            "r AS (SELECT model, number, moving, doc, keep, "
+            "row_number() OVER (PARTITION BY model ORDER BY number DESC) AS place "
+            "FROM version JOIN k USING (model) WHERE state = 'retired') "
+            "SELECT doc FROM r "
             'WHERE place > keep AND NOT moving AND NOT contains(doc, \'"method":"imported"\') ORDER BY model, number',
-            [list(keep), list(keep.values())],
+            [[model for model, _ in over], [count for _, count in over]],
         )
         return [cast("VersionState", from_document("version", doc)) for (doc,) in rows]
 
     def motion(self) -> Motion:
-        """One statement, so that all of it is of one moment."""
+        """One statement, so that all of it is of one moment. Served versions are found first and read afterwards."""
         rows = self._database.query(
             "WITH v AS (SELECT model, number, doc FROM version WHERE moving), "
             "d AS (SELECT model, number, requested_at, key, doc FROM deployment WHERE live), "
-            "s AS (SELECT model, number, doc FROM version SEMI JOIN d USING (model, number) WHERE NOT moving) "
+            "s AS (SELECT rowid AS r FROM version SEMI JOIN d USING (model, number) WHERE NOT moving) "
             "SELECT 0 AS part, model AS a, number AS n, NULL::TIMESTAMP AS t, doc FROM v UNION ALL "
             "SELECT 1, key, 0, requested_at, doc FROM d UNION ALL "
             "SELECT 2, key, 0, NULL, doc FROM model "
             "WHERE key IN (SELECT model FROM v UNION SELECT model FROM d) UNION ALL "
-            "SELECT 3, model, number, NULL, doc FROM s ORDER BY part, t NULLS FIRST, a, n"
+            "SELECT 3, model, number, NULL, doc FROM version WHERE rowid IN (SELECT r FROM s) "
+            "ORDER BY part, t NULLS FIRST, a, n"
         )
         parts: list[list[str]] = [[], [], [], []]
         for part, _, _, _, doc in rows:
