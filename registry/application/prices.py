@@ -24,6 +24,7 @@ PRICE_KEYS = ("provider", "sku", "unit", "price", "currency", "source", "effecti
 UNITS = ("hour", "model-unit-hour", "1M-tokens", "month")
 TRAINING = "training"
 """The `sku` of an hourly price that is for training alone."""
+PROVISIONED = "provisioned-throughput"
 HOURS_PER_MONTH = Decimal(730)
 """A price by the month is charged by the hour, 8760 hours a year, as AWS reckons."""
 BOOK = Path(__file__).with_name("price_book.toml")
@@ -122,7 +123,7 @@ def serving_sku(connection: ConnectionState) -> tuple[str | None, Decimal]:
         case "azure-openai":
             return str(settings.get("sku", "Standard")), Decimal(str(settings.get("capacity", 1)))
         case "bedrock":
-            return str(settings.get("serving", "provisioned-throughput")), Decimal(str(settings.get("model_units", 1)))
+            return str(settings.get("serving", PROVISIONED)), Decimal(str(settings.get("model_units", 1)))
         case _:
             return None, Decimal(1)
 
@@ -148,8 +149,11 @@ def _of(prices: Sequence[Json], provider: str) -> list[Ranked]:
 
 
 def _serving(prices: Sequence[Json], provider: str) -> list[Ranked]:
+    """A model unit is one of provisioned throughput, also where its price does not say so."""
     return [
-        (own, one) for own, one in _of(prices, provider) if one["unit"] != "1M-tokens" and one.get("sku") != TRAINING
+        (own, {"sku": PROVISIONED, **one} if provider == "bedrock" and one["unit"] == "model-unit-hour" else one)
+        for own, one in _of(prices, provider)
+        if one["unit"] != "1M-tokens" and one.get("sku") != TRAINING
     ]
 
 

@@ -267,6 +267,16 @@ def test_the_newest_price_in_force_for_the_very_sku_comes_first() -> None:
     assert hourly("DeveloperTier") == Decimal("9.00")
 
 
+def test_a_price_of_a_model_unit_is_not_one_of_what_is_billed_by_the_token() -> None:
+    book = [{key: value for key, value in entry(provider="bedrock", unit="model-unit-hour").items() if key != "sku"}]
+
+    def hourly(sku: str) -> Decimal | None:
+        return hourly_price(book, provider="bedrock", sku=sku, units=Decimal(2), now=NOW).hourly
+
+    assert hourly("provisioned-throughput") == Decimal(str(entry()["price"])) * 2
+    assert hourly("on-demand") == 0
+
+
 def test_no_price_is_unknown_and_never_zero_but_this_machine_costs_nothing() -> None:
     unknown = hourly_price([], provider="bedrock", sku="provisioned-throughput", units=Decimal(1), now=NOW)
     assert (unknown.hourly, unknown.source) == (None, "unknown")
