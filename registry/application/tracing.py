@@ -6,8 +6,8 @@ prompt, a completion, a secret, or an error's text, which may quote one.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
@@ -113,13 +113,3 @@ def headers() -> Mapping[str, str]:
 
 def trace_id() -> str | None:
     return _tracer.trace_id() if _tracer is not None else None
-
-
-@contextmanager
-def about(id: str | None) -> Generator[None]:
-    """Work that goes on with what began with this correlation id."""
-    bound = correlation_id.set(id)
-    try:
-        yield
-    finally:
-        correlation_id.reset(bound)

@@ -87,7 +87,11 @@ class Connections:
         """A call was answered with something other than a refusal of the credential."""
         if action in UNCALLED:
             return
-        health = self._health.setdefault(connection, _Health())
+        health = self._health.get(connection)
+        if health is None:
+            health = self._health[connection] = _Health()
+        elif health.clear and not health.unanswered and health.refused is None:
+            return
         health.unanswered = 0
         self._backoff.succeeded(connection, READ)
         if health.refused == CREATE and action not in CREATES:

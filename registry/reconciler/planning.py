@@ -8,7 +8,6 @@ far behind, or new, reads it afresh.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from registry.application.garbage import collector_paused
@@ -70,12 +69,12 @@ class Planning:
         """Everything that should be done, now or later. `sweep`: also a look at what each connection has."""
         with self._lock:
             self._catch_up()
-            if self._planned is None:
-                steps = [step for name, group in self._groups.items() for step in self._steps_of(name, group)]
-                orphans = orphan_jobs.steps(self._connections.values(), self._policy_of, self.settings.orphan_grace)
-                self._planned = sorted([*orphans, *steps], key=_order)
             planned = self._planned
-            return [*self._sweeps(), *planned] if sweep else list(planned)
+            if planned is None:
+                planned = self._plan()
+                if all(group.steps is not None for group in self._groups.values()):
+                    self._planned = planned
+            return [*self._sweeps(), *planned] if sweep else [*planned]
 
     def connection(self, name: str) -> ConnectionState | None:
         """As of the last look at the steps; None where it is not declared, or no longer."""
@@ -103,8 +102,6 @@ class Planning:
             for stream in touched:
                 self._touch(stream)
             self._at = head
-            self._planned = None
-        elif any(group.steps is None for group in self._groups.values()):
             self._planned = None
 
     def _load(self, head: int) -> None:
@@ -209,6 +206,11 @@ class Planning:
 
     # Steps
 
+    def _plan(self) -> list[Step]:
+        orphans = orphan_jobs.steps(self._connections.values(), self._policy_of, self.settings.orphan_grace)
+        steps = [step for name, group in self._groups.items() for step in self._steps_of(name, group)]
+        return sorted([*orphans, *steps], key=_order)
+
     def _steps_of(self, name: str, group: _Group) -> list[Step]:
         if group.steps is not None:
             return group.steps
@@ -217,14 +219,14 @@ class Planning:
         if group.policy is None:
             group.policy = self._policy(group.model)
         surplus = self._surplus(name, group, group.policy.keep_artifacts)
-        connections = {one.connection for one in group.versions.values()}
+        deploying = {one.connection for one in group.versions.values() if one.state == "deploying"}
         asks = group.policy.idle_delete is not None
         world = World(
             versions=tuple(group.versions.values()),
             deployments=tuple(sorted(group.deployments.values(), key=_age)),
             policies={name: group.policy} if name else {},
             default=self._default,
-            serves_alone=frozenset(one for one in connections if self._needs_no_deployment(one)),
+            serves_alone=frozenset(one for one in deploying if self._needs_no_deployment(one)),
             surplus={name: surplus} if surplus else {},
             last_used=self._uses.all() if asks else {},
             orphan_grace=self.settings.orphan_grace,
@@ -254,12 +256,8 @@ class Planning:
     def _policy_of(self, model: str) -> Policy:
         return self._policy(self._log.model(model) if model else None)
 
-    def _sweeps(self) -> Iterable[Step]:
-        for name in self._connections:
-            steps = self._swept.get(name)
-            if steps is None:
-                steps = self._sweep_of(name)
-            yield from steps
+    def _sweeps(self) -> list[Step]:
+        return [step for name in self._connections for step in self._swept.get(name) or self._sweep_of(name)]
 
     def _sweep_of(self, name: str) -> list[Step]:
         if self._needs_no_deployment(name) is None:

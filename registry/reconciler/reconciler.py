@@ -67,6 +67,9 @@ LOOKS = QUIET | {
 NEW_WORK = frozenset({Action.SUBMIT, Action.CREATE})
 """Steps that begin something that may be billed."""
 
+Told = tuple[Step, str, str | None]
+"""A step, how it ended (done, waiting or failed), and what people are told of that."""
+
 
 class Reconciler:
     def __init__(
@@ -207,34 +210,33 @@ class Reconciler:
             progressed = False
             steps = [step for step in self._steps(sweep=sweep) if step.connection == connection]
             now = self._clock()
-            for work in self._units(steps):
+            for look, work in self._units(steps):
                 due = [step for step in work if self._left(step, looked, now, paced=paced)]
                 if not due:
                     continue
-                looked.update((step.subject, step.action) for step in due if step.action in LOOKS)
-                for step, outcome in self._perform(due):
-                    progressed = progressed or outcome.outcome == "done"
-                    if outcome.outcome == "waiting":
+                for step, outcome, detail in self._perform(look, due):
+                    progressed = progressed or outcome == "done"
+                    if outcome == "waiting" or step.action in LOOKS:
                         looked.add((step.subject, step.action))
-                    if step.action not in QUIET or outcome.outcome != "waiting" or outcome.detail:
-                        told.append(outcome)
+                    if step.action not in QUIET or outcome != "waiting" or detail:
+                        told.append(_view(step, outcome, detail))
                 now = self._clock()
             if not progressed:
                 break
         return told
 
-    def _units(self, steps: Iterable[Step]) -> list[list[Step]]:
-        """One look for all steps that it serves, in the place of the first of them; the others one by one."""
-        units: list[list[Step]] = []
+    def _units(self, steps: Iterable[Step]) -> list[tuple[str | None, list[Step]]]:
+        """A look and all steps that it serves, in the place of the first of them; the others one by one, with None."""
+        units: list[tuple[str | None, list[Step]]] = []
         shared: dict[str, list[Step]] = {}
         for step in steps:
             look = self._look_of(step)
             if look is None:
-                units.append([step])
+                units.append((None, [step]))
             elif look in shared:
                 shared[look].append(step)
             else:
-                units.append(shared.setdefault(look, [step]))
+                units.append((look, shared.setdefault(look, [step])))
         return units
 
     def _look_of(self, step: Step) -> str | None:
@@ -300,16 +302,15 @@ class Reconciler:
             return timedelta(seconds=own * WATCH_PACE) if own is not None else settings.sweep
         return timedelta(seconds=own) if own is not None else settings.poll
 
-    def _perform(self, steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
+    def _perform(self, look: str | None, steps: Sequence[Step]) -> Iterator[Told]:
         """Steps that one look serves, or one step."""
-        look = self._look_of(steps[0])
-        if look is None:
-            for step in steps:
-                yield step, self._attempt(step, lambda one=step: self._performers[one.action](one))
+        if look is not None:
+            yield from self._look(look, self._looking[steps[0].action], steps)
             return
-        yield from self._look(look, self._looking[steps[0].action], steps)
+        for step in steps:
+            yield step, *self._attempt(step, self._performers[step.action])
 
-    def _look(self, name: str, looking: Looking[Any], steps: Sequence[Step]) -> Iterator[tuple[Step, StepView]]:
+    def _look(self, name: str, looking: Looking[Any], steps: Sequence[Step]) -> Iterator[Told]:
         """A look that fails is one failure of its connection, and says nothing about what it was to show."""
         first, now = steps[0], self._clock()
         self.allowance.used(first.connection, first.action, now)
@@ -319,37 +320,43 @@ class Reconciler:
             pace = self._pace(first)
         except Exception as error:  # noqa: BLE001 - told and tried again; one lane must not stop the others
             detail = self._failed(first, (first.connection, name), error, now)
-            yield from ((step, _view(step, "failed", detail)) for step in steps)
+            yield from ((step, "failed", detail) for step in steps)
             return
         self._backoff.succeeded(first.connection, name)
         self._backoff.later(first.connection, name, now + pace)
         self._connections.answered(first.connection, first.action)
+
+        def record(step: Step) -> Done:
+            return looking.record(step, reports.get(step.subject))
+
         for step in steps:
-            yield step, self._attempt(step, lambda one=step: looking.record(one, reports.get(one.subject)))
+            yield step, *self._attempt(step, record, looked=True)
 
-    def _attempt(self, step: Step, perform: Callable[[], Done]) -> StepView:
-        with tracing.about(began_with(step)):
-            return self._attempted(step, perform)
-
-    def _attempted(self, step: Step, perform: Callable[[], Done]) -> StepView:
+    def _attempt(self, step: Step, perform: Callable[[Step], Done], *, looked: bool = False) -> tuple[str, str | None]:
+        """(outcome, detail). `looked`: a look that serves other steps too has been made for it."""
         now = self._clock()
-        shared = self._look_of(step) is not None
+        bound = tracing.correlation_id.set(began_with(step))
         try:
-            if not shared:
+            if looked:
+                done = perform(step)
+            else:
                 self.allowance.used(step.connection, step.action, now)
-            if step.action in NEW_WORK:
-                self._commands.limits.check_space()
-            done = perform() if shared else performed(step, perform, alone=step.action in LOOKS)
+                if step.action in NEW_WORK:
+                    self._commands.limits.check_space()
+                done = performed(step, perform, alone=step.action in LOOKS)
         except Exception as error:  # noqa: BLE001 - one subject must not stop the others
-            return _view(step, "failed", self._failed(step, _key(step), error, now))
-        if not shared:
-            self._connections.answered(step.connection, step.action)
-        if isinstance(done, Waiting):
-            if not shared:
+            return "failed", self._failed(step, _key(step), error, now)
+        else:
+            if not looked:
+                self._connections.answered(step.connection, step.action)
+            if not isinstance(done, Waiting):
+                self._backoff.succeeded(*_key(step))
+                return "done", done
+            if not looked:
                 self._backoff.later(*_key(step), now + self._pace(step))
-            return _view(step, "waiting", done.detail)
-        self._backoff.succeeded(*_key(step))
-        return _view(step, "done", done)
+            return "waiting", done.detail
+        finally:
+            tracing.correlation_id.reset(bound)
 
     def _failed(self, step: Step, key: tuple[str, str], error: Exception, now: datetime) -> str:
         """Remember when to try again, and say what went wrong."""

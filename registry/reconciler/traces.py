@@ -17,12 +17,14 @@ def began_with(step: Step) -> str | None:
     return subject.correlation_id if subject is not None else None
 
 
-def performed(step: Step, perform: Callable[[], Done], *, alone: bool) -> Done:
+def performed(step: Step, perform: Callable[[Step], Done], *, alone: bool) -> Done:
     """`alone`: it may be repeated for days, which no request's trace should hold."""
+    if not tracing.active():
+        return perform(step)
     began = began_with(step)
     known = {"tenure.connection": step.connection, "tenure.subject": step.subject, "tenure.correlation_id": began}
     with tracing.span(step.action.value, known, since=None if alone else began):
-        return perform()
+        return perform(step)
 
 
 def looking_once(step: Step, steps: int) -> AbstractContextManager[Span]:
