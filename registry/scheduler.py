@@ -95,7 +95,7 @@ class Scheduler:
             self._soon = None
             self._wake(self._clock() + FAILED_PACE if failed else self._due_next())
         if self._log.head() != planned:
-            self._wake(self._clock() + DELAY)
+            self._wake_soon()
 
     def _due_next(self) -> datetime:
         try:

@@ -37,7 +37,7 @@ from registry.transport import logs
 from registry.transport.gate import LOOPBACK_NAMES, Gate
 from registry.transport.guard import Guard
 from registry.transport.problems import http_error, invalid_request, tenure_error
-from registry.transport.routes import Route
+from registry.transport.routes import Route, ShortWay
 from registry.transport.services import Services
 from registry.transport.telemetry import telemetry
 from registry.transport.threads import Threads
@@ -78,7 +78,6 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
     app.state.threads = Threads(THREADS)
-    app.add_middleware(Guard, gate=services.gate, threads=THREADS, connections=CONNECTIONS_MAX, loopback=loopback)
     for name in shells:
         if find_spec(name) is None:
             continue
@@ -93,6 +92,9 @@ def create_app(services: Services, *, shells: Sequence[str] = SHELLS, loopback: 
         if hasattr(shell, "error_page"):
             app.state.error_page = shell.error_page
     api.document(app)
+    app.middleware_stack = Guard(
+        ShortWay(app), gate=services.gate, threads=THREADS, connections=CONNECTIONS_MAX, loopback=loopback
+    )
     return app
 
 
