@@ -21,6 +21,7 @@ from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
 
 if TYPE_CHECKING:
+    from azure.core.exceptions import HttpResponseError
     from azure.mgmt.cognitiveservices.models import Deployment
 
 NAME_MAX = 64
@@ -92,16 +93,15 @@ class AzureDeployments:
     def get(self, name_or_id: str) -> DeploymentReport | None:
         from azure.core.exceptions import ResourceNotFoundError
 
-        place = self._resource.place()
+        place, name = self._resource.place(), _name(name_or_id)
         with translated("get-deployment", now=self._now):
             try:
-                found = self._resource.client().deployments.get(place.resource_group, place.account, _name(name_or_id))
+                return self._report(self._resource.client().deployments.get(place.resource_group, place.account, name))
             except ResourceNotFoundError as exc:
-                # 404 with another code says that the account or the group is not there: no answer about the deployment.
-                if exc.error is not None and exc.error.code not in {"ResourceNotFound", "DeploymentNotFound", None}:
-                    raise
-                return None
-        return self._report(found)
+                if _is_about(exc, name):
+                    return None
+        # 404 is also said where the account is not there, or by a proxy. Then the list tells.
+        return next((one for one in self.list() if one.name.lower() == name.lower()), None)
 
     def delete(self, name_or_id: str) -> None:
         there = self.get(name_or_id)
@@ -169,6 +169,17 @@ class AzureDeployments:
             sku=sku,
             hourly_units=Decimal(int(shown.sku.capacity or 1)) if sku in HOURLY_SKUS else None,
         )
+
+
+def _is_about(missing: HttpResponseError, name: str) -> bool:
+    """Whether what is not found is the deployment: `NotFound` and `ResourceNotFound` are said of accounts, too.
+
+    https://github.com/microsoft/PubSec-Info-Assistant/issues/385 shows Azure's words.
+    """
+    told = missing.error
+    if told is None:
+        return False
+    return told.code == "DeploymentNotFound" or f"/deployments/{name}'".lower() in (told.message or "").lower()
 
 
 def _name(name_or_id: str) -> str:

@@ -200,8 +200,7 @@ class ArmService:
     def _get(self, call: Exchange) -> Reply:
         thing = self._world.truth.find_named("azure.deployment", call.params["name"], call.view)
         if thing is None:
-            message = f"The Resource '{call.params['name']}' under resource group '{RESOURCE_GROUP}' was not found."
-            raise RefusalError(404, "ResourceNotFound", message)
+            raise RefusalError(404, "NotFound", f"Specified resource '{call.request.path}' cannot be found.")
         call.touched = thing
         return json_reply(self._render(call, thing))
 

@@ -1,0 +1,77 @@
+"""What Azure Resource Manager says in other words than the rehearsed one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from providers.errors import RejectedError
+from tests.providers.cloud_harness import CloudHarness
+from tests.providers.scripted import Scripted, scripted
+
+ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+NO_ACCOUNT = (
+    "The Resource 'Microsoft.CognitiveServices/accounts/dep-1' under resource group 'g' was not found. "
+    "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+)
+
+
+@pytest.fixture
+def manager(harness: CloudHarness) -> Iterator[Scripted]:
+    with scripted() as script:
+        harness.set(resource_manager=script.url)
+        try:
+            yield script
+        finally:
+            harness.close()
+
+
+def shown(name: str, state: str = "Succeeded", **beside: object) -> dict[str, Any]:
+    model = {"format": "OpenAI", "name": "ft-1", "version": "1"}
+    return {
+        "id": f"{ACCOUNT}/deployments/{name}",
+        "name": name,
+        "sku": {"name": "Standard", "capacity": 1},
+        "properties": {"model": model, "provisioningState": state},
+        **beside,
+    }
+
+
+def error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        error("NotFound", f"Specified resource '{ACCOUNT}/deployments/Dep-1' cannot be found."),
+        error("DeploymentNotFound", "The deployment does not exist."),
+    ],
+)
+def test_a_deployment_that_is_not_there_is_so_in_any_of_azures_words(
+    harness: CloudHarness, manager: Scripted, words: object
+) -> None:
+    manager.says("GET .*/deployments/", words, 404)
+    assert harness.connect().deployments.get("dep-1") is None
+    assert manager.count("deployments[?]") == 0
+
+
+@pytest.mark.parametrize("words", [b"<html>nothing here</html>", error("404", "Resource not found")])
+def test_a_404_that_names_nothing_is_believed_where_the_list_agrees(
+    harness: CloudHarness, manager: Scripted, words: object
+) -> None:
+    manager.says("GET .*/deployments/", words, 404)
+    manager.says("GET .*/deployments[?]", {"value": [shown("DEP-2")]})
+    deployments = harness.connect().deployments
+    assert deployments.get("dep-1") is None
+    there = deployments.get("dep-2")
+    assert there is not None
+    assert there.outcome == "serving"
+
+
+def test_an_account_that_is_not_there_says_nothing_of_its_deployments(harness: CloudHarness, manager: Scripted) -> None:
+    manager.says("GET", error("ResourceNotFound", NO_ACCOUNT), 404)
+    with pytest.raises(RejectedError, match="was not found"):
+        harness.connect().deployments.get("dep-1")
