@@ -40,6 +40,11 @@ class Sweep:
     missing: tuple[DeploymentState, ...] = ()
     """Known to serve, and not shown: one read that missed it, not yet an absence."""
 
+    @property
+    def is_news(self) -> bool:
+        """Whether the log does not tell it yet. What is missing is none: the next read may show it."""
+        return bool(self.accepted or self.orphans or self.reappeared or self.foreign or self.foreign_gone)
+
 
 def parted(
     every: Iterable[DeploymentState], name: str, connections: Iterable[ConnectionState]

@@ -36,19 +36,14 @@ class Retiring(Steps):
         provider = self._providers.of(connection)
         names = {one.base_model for one in concerned if one.base_model is not None}
         days = {name: provider.retires_on(name) for name in sorted(names)}
-        who = Who(actor=f"provider:{step.connection}")
-        changed = [
-            version
-            for version in concerned
-            if version.base_model is not None and version.retires_on != days[version.base_model]
-        ]
+        changed = [one for one in concerned if one.base_model in days and one.retires_on != days[one.base_model]]
         for version in changed:
-            self._announce(version, days[version.base_model or ""], who)
+            self._announce(version, days[version.base_model or ""])
         self._warn(days)
         return f"{len(changed)} versions have another day of retirement" if changed else Waiting()
 
-    def _announce(self, version: VersionState, retires_on: date | None, who: Who) -> None:
-        ref = ref_of(version)
+    def _announce(self, version: VersionState, retires_on: date | None) -> None:
+        ref, who = ref_of(version), Who(actor=f"provider:{version.connection}")
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             now = unit.version(ref)

@@ -56,10 +56,10 @@ class Sweeping(Steps):
             self._record_foreign(connection.name, found)
         lost = [one for one in found.missing if self._miss(one)]
         jobs = self.jobs.sweep(connection)
-        told = [*sentences(found), *jobs]
-        if found.accepted or found.orphans or found.reappeared or found.foreign or found.foreign_gone or lost or jobs:
-            return "; ".join(told)
-        return Waiting("; ".join(told) or None)
+        if not (found.is_news or found.missing or jobs):
+            return Waiting()
+        told = "; ".join([*sentences(found), *jobs])
+        return told if found.is_news or lost or jobs else Waiting(told)
 
     def look(self, name: str) -> tuple[ConnectionState, Sweep]:
         """One list, then the log; changes nothing. Strays are read once more by themselves: a list may be stale."""

@@ -27,22 +27,28 @@ class SweepingJobs(Steps):
 
     def sweep(self, connection: ConnectionState) -> list[str]:
         """Records what is new; what it says is for people."""
-        who = Who(actor=f"provider:{connection.name}", reason="it bears our name, and no version here knows it")
         strays = self.look(connection)
-        models = {one.name for one in self._log.models()} if strays else set[str]()
-        for report, original in strays:
-
-            def decide(unit: Unit, job: JobReport = report, of: VersionState | None = original) -> Decided:
-                now = unit.connection(connection.name)
-                others = [state for one in self._others(connection.name) if (state := unit.connection(one.name))]
-                return ([] if now is None else orphan_jobs.found(now, others, job, of, models, who)), {}
-
-            self._door.run(Command(name="orphan-job", body={"job": report.id}, who=who), decide)
+        if strays:
+            self._record(connection.name, strays)
         over = self._over(connection)
+        if not (strays or over):
+            return []
         seen = Who(actor=f"provider:{connection.name}")
         for job_id, status in over.items():
             self._append(connection.name, lambda now, job=job_id, word=status: orphan_jobs.ended(now, job, word, seen))
         return [*sentences(strays), *(f"{job_id} runs no more ({status})" for job_id, status in over.items())]
+
+    def _record(self, name: str, strays: list[Stray]) -> None:
+        who = Who(actor=f"provider:{name}", reason="it bears our name, and no version here knows it")
+        models = {one.name for one in self._log.models()}
+        for report, original in strays:
+
+            def decide(unit: Unit, job: JobReport = report, of: VersionState | None = original) -> Decided:
+                now = unit.connection(name)
+                others = [state for one in self._others(name) if (state := unit.connection(one.name))]
+                return ([] if now is None else orphan_jobs.found(now, others, job, of, models, who)), {}
+
+            self._door.run(Command(name="orphan-job", body={"job": report.id}, who=who), decide)
 
     def look(self, connection: ConnectionState) -> list[Stray]:
         """The list first, then the log: what is in the list was asked for before, and its intent is in the log."""
