@@ -106,7 +106,7 @@ class Drama:
 
     def _restart(self) -> None:
         if self._disk is not None:
-            self.mortal._log = self._disk.kill()
+            self.mortal.stand_before(self._disk.kill())
         self._start()
 
     def _start(self) -> None:

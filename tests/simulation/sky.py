@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, cast
 from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import DeploymentReport, DeploymentRequest, JobOutcome, JobReport, ServingNeed, TrainingRequest
 from providers.waits import retry_after_s
+from registry.application.ports import EventLog, LogTools
 from registry.domain.states import ConnectionState
 from tests.clock import FakeClock
 from tests.cloud import Cloud, Crash, Deployed, Job
@@ -46,6 +46,7 @@ LISTS_MIN = 2
 """Without a job, until it may be sent again."""
 SLOW_S = (10.0, 90.0)
 """How long an answer may be under way, on its way there and back again."""
+LOG_METHODS = frozenset(name for name in (*vars(EventLog), *vars(LogTools)) if not name.startswith("_"))
 
 
 class WrongClock(FakeClock):
@@ -239,7 +240,7 @@ class StormyCloud(Cloud):
     def _remember(self) -> None:
         now = self.clock.time
         if not self._past or now - self._past[-1].at > timedelta(seconds=2):
-            self._past.append(Snapshot(now, copy.copy(self.jobs), copy.copy(self.deployments)))
+            self._past.append(Snapshot(now, self.jobs.copy(), self.deployments.copy()))
 
     def _stale(self, operation: str, effect: Callable[[], _T]) -> _T:
         """The answer as of a while ago: what has been made since is missing, what has gone is there."""
@@ -354,12 +355,18 @@ class MortalLog:
     """A log whose process may be killed right before or right after an append is durable."""
 
     def __init__(self, log: Any, sky: Sky, *, forgets: bool = False) -> None:
-        self._log = log
         self._sky = sky
         self.rate = 0.0
         self.forgets = forgets
         """A planted bug: acknowledges, now and then, what it did not keep."""
         self.acknowledged: dict[int, str] = {}
+        self.stand_before(log)
+
+    def stand_before(self, log: Any) -> None:
+        """From now on everything is asked of this one; all but appends, without a detour."""
+        self._log = log
+        for name in LOG_METHODS - {"append"}:
+            setattr(self, name, getattr(log, name))
 
     def append(self, events: Any, **options: Any) -> Any:
         lot = self._sky.random.random()
@@ -377,9 +384,6 @@ class MortalLog:
         for event in appended.events:
             self.acknowledged[event.position] = event.hash
         return appended
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Year:
     def start(self, *, reopen: bool = False) -> None:
         if reopen and self.on_disk:
             self.mortal._log.close()
-            self.mortal._log = self._opened()
+            self.mortal.stand_before(self._opened())
         self.stage.restart()
         self.stage.registry.reconciler._lanes = OneLaneAfterAnother()
         self.stage.registry.reconciler._backoff._jitter = self.random.random
