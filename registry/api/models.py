@@ -104,12 +104,13 @@ class Models:
         return _policy(view.policy, view.stream_version)
 
     def policy_plan(
-        self, request: Request, model: ModelName, limit: Limit = 100, cursor: Cursor = None
+        self, request: Request, model: ModelName, as_of: AsOf = None, limit: Limit = 100, cursor: Cursor = None
     ) -> JSONResponse:
         """What the policy would do now, and why. Changes nothing."""
         check(request, "read", model)
-        self._reading.model_state(model)
-        steps = self._reconciler.policy_plan(model)
+        past = self._reading.moment(as_of)
+        self._reading.model_state(model, past[0] if past else None)
+        steps = self._reconciler.policy_plan(model, past)
         return listing(*page_of(steps, lambda one: f"{one.action} {one.subject}", limit, cursor))
 
     def policy_replay(

@@ -60,6 +60,14 @@ class Reading:
             raise BadInputError("as_of is a time without a zone: write 2026-11-22T20:10:00Z", field="as_of")
         return self._log.position_at(as_of)
 
+    def moment(self, as_of: AsOf) -> tuple[int, datetime] | None:
+        """The position, and the time that was asked for or else that of the position. Raises as `position`."""
+        at = self.position(as_of)
+        if at is None:
+            return None
+        asked = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        return at, asked if isinstance(asked, datetime) else self._time(at)
+
     # Models and versions
 
     def models(self, as_of: AsOf = None) -> list[ModelView]:
@@ -147,10 +155,9 @@ class Reading:
 
     def metrics(self, ref: VersionRef, as_of: AsOf = None) -> list[MetricView]:
         """Of the newest attempt; as of a time, of the attempt of then, what was recorded by then."""
-        at = self.position(as_of)
+        at, until = self.moment(as_of) or (None, None)
         state = self.version_state(ref, at)
         points = self._log.metrics(ref, attempt=None if at is None else state.attempt)
-        until = None if at is None else self._moment(as_of, at)
         return [
             MetricView(
                 step=one.step,
@@ -210,11 +217,6 @@ class Reading:
             known = [one.name for one in self._log.connections() if not one.removed]
             raise NotFoundError(f"there is no connection {name!r}", hint=_near(name, known, "connections"))
         return state
-
-    def _moment(self, as_of: AsOf, at: int) -> datetime:
-        """The time that was asked for, or that of the position."""
-        asked = parse_as_of(as_of) if isinstance(as_of, str) else as_of
-        return asked if isinstance(asked, datetime) else self._time(at)
 
     def _time(self, at: int | None) -> datetime:
         """The time of a position: of its event, so that an answer about the past stays what it is."""

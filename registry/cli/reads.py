@@ -87,7 +87,7 @@ def history(
         _follow(tenure, ref, after, as_json=as_json)
 
 
-def metrics(version: Version, as_json: AsJson = False) -> None:
+def metrics(version: Version, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Draw the losses of a version's training: training and validation. Piped: every recorded point.
 
     Example: tenure metrics support-bot@3
@@ -95,7 +95,7 @@ def metrics(version: Version, as_json: AsJson = False) -> None:
     from registry.cli.columns import METRICS
 
     with opened() as tenure:
-        rows = tenure.metrics(version)
+        rows = tenure.metrics(version, as_of=as_of)
     if as_json or not interactive():
         show_list(rows, METRICS, as_json=as_json, empty="")
     else:

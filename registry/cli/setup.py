@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from registry.cli.options import AsJson, File, Model, Plan
+from registry.cli.options import AsJson, AsOf, File, Model, Plan
 from registry.cli.output import interactive, print_json, show_fields, show_list
 from registry.cli.session import LATER, opened, settle
 from registry.domain.errors import BadInputError, TenureError, UnavailableError
@@ -40,7 +40,7 @@ def apply(
 
 
 @connections.callback()
-def list_connections(context: typer.Context, as_json: AsJson = False) -> None:
+def list_connections(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """List the connections: accounts at providers, as `tenure apply` declared them.
 
     Example: tenure connections
@@ -50,7 +50,7 @@ def list_connections(context: typer.Context, as_json: AsJson = False) -> None:
     from registry.cli.columns import CONNECTIONS
 
     with opened() as tenure:
-        rows = tenure.connections()
+        rows = tenure.connections(as_of=as_of)
     show_list(rows, CONNECTIONS, as_json=as_json, empty="No connections. Declare one: tenure apply FILE")
 
 
@@ -79,13 +79,13 @@ def policy_group() -> None:
 
 
 @policy.command("show")
-def policy_show(model: Model, as_json: AsJson = False) -> None:
+def policy_show(model: Model, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Show every rule of a model's policy with its value.
 
     Example: tenure policy show support-bot
     """
     with opened() as tenure:
-        rules = tenure.policy(model)
+        rules = tenure.policy(model, as_of=as_of)
     if as_json:
         print_json(dict(rules))
     else:
@@ -93,15 +93,15 @@ def policy_show(model: Model, as_json: AsJson = False) -> None:
 
 
 @policy.command("plan")
-def policy_plan(model: Model, as_json: AsJson = False) -> None:
-    """Say what a model's policy would do now, and why. Changes nothing.
+def policy_plan(model: Model, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Say what a model's policy would do now (or would have done then), and why. Changes nothing.
 
     Example: tenure policy plan support-bot
     """
     from registry.cli.columns import STEPS
 
     with opened() as tenure:
-        steps = tenure.policy_plan(model)
+        steps = tenure.policy_plan(model, as_of=as_of)
     show_list(steps, STEPS, as_json=as_json, empty="Nothing to do.")
 
 

@@ -60,9 +60,9 @@ class Questions(Opened):
         """The whole log, in order."""
         return [EventView.of(event) for event in self._registry.log.read(after=after, limit=limit)]
 
-    def metrics(self, ref: Which) -> list[MetricView]:
+    def metrics(self, ref: Which, *, as_of: AsOf = None) -> list[MetricView]:
         """The curves of a version's newest attempt."""
-        return self._registry.reading.metrics(ref_of(ref))
+        return self._registry.reading.metrics(ref_of(ref), as_of)
 
     def checkpoints(self, ref: Which) -> list[CheckpointView]:
         """Those of a version's training that the provider keeps; each can be imported as a version of its own."""
@@ -116,14 +116,15 @@ class Questions(Opened):
 
         return examine(self._registry.home, self._registry.tools, self._registry.reading, self.test_connection)
 
-    def policy(self, model: str) -> Json:
+    def policy(self, model: str, *, as_of: AsOf = None) -> Json:
         """Every key with its value."""
-        return self._registry.reading.policy(model)
+        return self._registry.reading.policy(model, as_of)
 
-    def policy_plan(self, model: str) -> list[StepView]:
+    def policy_plan(self, model: str, *, as_of: AsOf = None) -> list[StepView]:
         """What the policy would do for one model, now or when it is due, on which policy's word, and why."""
-        self._registry.reading.model_state(model)
-        return self._registry.reconciler.policy_plan(model)
+        past = self._registry.reading.moment(as_of)
+        self._registry.reading.model_state(model, past[0] if past else None)
+        return self._registry.reconciler.policy_plan(model, past)
 
     def policy_replay(self, model: str, source: Path | str | Mapping[str, object] | None = None) -> ReplayView:
         """Another policy (a TOML file, or its keys) over the recorded history: what it would have deployed, deleted

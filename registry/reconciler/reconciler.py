@@ -134,8 +134,10 @@ class Reconciler:
         """From now on no deployment is deleted while requests run on it, unless they take too long (DRAIN_MAX)."""
         self._looks.in_flight = in_flight
 
-    def policy_plan(self, model: str) -> list[StepView]:
-        """Of these, what a policy does about one model by itself."""
+    def policy_plan(self, model: str, past: tuple[int, datetime] | None = None) -> list[StepView]:
+        """Of these, what a policy does about one model by itself; or did at a position in the past."""
+        if past is not None:
+            return self.foretell(model, past=past)
         now = self._clock()
         return [
             self._foretold(step, now)

@@ -209,11 +209,12 @@ class Remote(Tenure):
     def set_policy(self, model: str, policy: Mapping[str, object]) -> Mapping[str, object]:
         return self._http.put(f"{_model(model)}/policy", dict(policy))
 
-    def policy(self, model: str) -> Mapping[str, object]:
-        return self._http.get(f"{_model(model)}/policy")
+    def policy(self, model: str, *, as_of: AsOf = None) -> Mapping[str, object]:
+        return self._http.get(f"{_model(model)}/policy", as_of=_time(as_of))
 
-    def policy_plan(self, model: str) -> list[StepView]:
-        return [parse(StepView, one) for one in self._http.pages(f"{_model(model)}/policy/plan")]
+    def policy_plan(self, model: str, *, as_of: AsOf = None) -> list[StepView]:
+        found = self._http.pages(f"{_model(model)}/policy/plan", as_of=_time(as_of))
+        return [parse(StepView, one) for one in found]
 
     def policy_replay(self, model: str, source: Path | str | Mapping[str, object] | None = None) -> ReplayView:
         document = source if isinstance(source, Mapping) or source is None else read_toml(Path(source))
@@ -271,8 +272,8 @@ class Remote(Tenure):
                 return
             self._drive(None, "")
 
-    def metrics(self, ref: Which) -> list[MetricView]:
-        return [parse(MetricView, one) for one in self._http.pages(f"{_version(ref)}/metrics")]
+    def metrics(self, ref: Which, *, as_of: AsOf = None) -> list[MetricView]:
+        return [parse(MetricView, one) for one in self._http.pages(f"{_version(ref)}/metrics", as_of=_time(as_of))]
 
     def deployments(
         self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None

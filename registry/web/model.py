@@ -59,9 +59,7 @@ def model(page: Page) -> Response:
 
 def planned(page: Page, model: str) -> list[StepView]:
     """What the policy does by itself at the time that is shown."""
-    if page.at is None:
-        return page.registry.reconciler.policy_plan(model)
-    return page.registry.reconciler.foretell(model, past=(page.at, page.now))
+    return page.registry.reconciler.policy_plan(model, None if page.at is None else (page.at, page.now))
 
 
 class Head(TypedDict):

@@ -169,6 +169,11 @@ def test_declarations_and_work_from_elsewhere(remote: Remote, stage: Stage, tmp_
     remote.remove_connection("most")
     assert remote.policy(BOT) == remote.set_policy(BOT, {})
     assert remote.policy_plan(BOT) == []
+    head = stage.log.head()
+    assert remote.policy_plan(BOT, as_of=head) == []
+    assert remote.policy(BOT, as_of=head) == remote.policy(BOT)
+    with pytest.raises(NotFoundError):
+        remote.policy_plan(BOT, as_of=1)
     assert remote.policy_replay(BOT, {"superseded": "keep"}).model == BOT
     fine_tune(remote, stage)
     assert {one.outcome for one in remote.reconcile(plan=True)} == {"planned"}

@@ -85,6 +85,32 @@ def test_a_policys_plan_names_the_policy_the_time_and_the_reason(local: Local, t
     assert step["why"].startswith("superseded = delete")
 
 
+def test_rules_plans_losses_and_connections_are_told_as_of_a_position_too(local: Local, tmp_path: Path) -> None:
+    active(local)
+    before = str(local.tenure("history", "support-bot", "--json").json[-1]["position"])
+    patient = tmp_path / "patient.toml"
+    patient.write_text(
+        '[connections.more]\nprovider = "openai"\n\n[models.support-bot.policy]\nsuperseded_grace = "1h"\n'
+    )
+    local.tenure("apply", str(patient))
+    assert local.fine_tune("--wait").code == 0
+    assert local.tenure("activate", "support-bot@2", "--wait").code == 0
+
+    def told(*command: str) -> tuple[Any, Any]:
+        now, then = (local.tenure(*command, *as_of, "--json").json for as_of in ((), ("--as-of", before)))
+        return now, then
+
+    now, then = told("policy", "show", "support-bot")
+    assert (now["superseded_grace"], then["superseded_grace"]) == ("1h", "0s")
+    now, then = told("policy", "plan", "support-bot")
+    assert ([one["actor"] for one in now], then) == (["policy:delete-superseded"], [])
+    now, then = told("connections")
+    assert {one["name"] for one in now} - {one["name"] for one in then} == {"more"}
+    now, then = told("metrics", "support-bot@1")
+    assert now == then != []
+    assert local.tenure("metrics", "support-bot@2", "--as-of", before).code == 4
+
+
 def test_a_replay_shows_both_histories_and_the_difference_in_cost(local: Local, tmp_path: Path) -> None:
     active(local)
     other = tmp_path / "other.toml"
