@@ -42,7 +42,8 @@ def completion(said: Mapping[str, Any], form: str | None) -> dict[str, object]:
     if calls:
         message["tool_calls"] = calls
     choice = {"index": 0, "message": message, "finish_reason": _finish(said["stopReason"], calls), "logprobs": None}
-    return {**extra(said), "choices": [choice], "usage": usage(said["usage"])}
+    answer = {**extra(said), "choices": [choice]}
+    return {**answer, "usage": usage(said["usage"])} if "usage" in said else answer
 
 
 class Chunks:
@@ -56,6 +57,8 @@ class Chunks:
         """By the number of a block, that of its tool call."""
         self._empty: set[int] = set()
         """Blocks of tools whose input has not begun."""
+        self.ended = False
+        """Whether Bedrock has said why the answer ends; before that, it is not whole."""
 
     def of(self, event: Mapping[str, Any]) -> Iterator[dict[str, object]]:
         match event:
@@ -93,6 +96,7 @@ class Chunks:
         return _delta({"tool_calls": [{"index": self._calls[block], "function": {"arguments": text}}]})
 
     def _stopped(self, stop: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+        self.ended = True
         if self._held and not self._formed:
             yield _delta({"content": "".join(self._held)})
         yield {**_delta({}, _finish(stop["stopReason"], self._calls)), **extra(stop)}

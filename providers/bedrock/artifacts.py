@@ -8,11 +8,9 @@ from typing import Any
 
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.pages import items_of
 from providers.errors import RejectedError
 from providers.ports import Artifact
-
-PAGE = 1000
-PAGES_MAX = 100
 
 
 class BedrockArtifacts:
@@ -32,16 +30,9 @@ class BedrockArtifacts:
             raise
 
     def list(self) -> Sequence[Artifact]:
-        found: list[Artifact] = []
-        follow: dict[str, str] = {}
         with translated("list-models", now=self._now):
-            for _ in range(PAGES_MAX):
-                page = self._clients.get("bedrock").list_custom_models(maxResults=PAGE, **follow)
-                found += [_artifact(model) for model in page["modelSummaries"]]
-                if not page.get("nextToken"):
-                    break
-                follow = {"nextToken": page["nextToken"]}
-        return found
+            found = items_of(self._clients.get("bedrock").list_custom_models, "modelSummaries")
+        return [_artifact(one) for one in found]
 
     def delete(self, id: str) -> None:
         try:
@@ -53,4 +44,5 @@ class BedrockArtifacts:
 
 
 def _artifact(model: dict[str, Any]) -> Artifact:
-    return Artifact(id=str(model["modelArn"]), base_model=str(model["baseModelArn"]).rsplit("/", 1)[-1])
+    base = str(model.get("baseModelArn") or "").rsplit("/", 1)[-1]  # one that was imported has none
+    return Artifact(id=str(model["modelArn"]), base_model=base or None)

@@ -11,6 +11,7 @@ from providers.bedrock.answering import Chunks, completion
 from providers.bedrock.asking import asked
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import translated_chat
+from providers.errors import OutcomeUnknownError
 from providers.ports import ChatChunk, ChatRequest, ServingTarget, Upstream
 
 
@@ -69,6 +70,8 @@ class BedrockChat:
                     for event in events:
                         for chunk in chunks.of(event):
                             yield {**frame, **chunk}
+                if not chunks.ended:
+                    raise OutcomeUnknownError("the stream ended in the midst of the answer", operation="chat")
 
         return Pieces(pieces)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,13 +16,14 @@ from providers.bedrock.clients import Clients
 from providers.bedrock.errors import is_missing, translated
 from providers.bedrock.metrics import BedrockMetrics
 from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
+from providers.bedrock.pages import items_of
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
 from providers.redaction import redacted
 
-PAGE = 1000
-PAGES_MAX = 100
+TAGS_LATE_MAX = timedelta(hours=1)
+"""Younger than this, what bears no tag of ours is asked again."""
 QUOTA_CODES = frozenset({"ServiceQuotaExceededException"})
 OPTIONS = frozenset({"model_units", "commitment"})
 _OUTCOMES: Mapping[str, DeploymentOutcome] = {
@@ -75,8 +76,9 @@ class BedrockDeployments:
 
     def list(self) -> Sequence[DeploymentReport]:
         with translated("list-deployments", now=self._now):
-            provisioned = self._pages("list_provisioned_model_throughputs", "provisionedModelSummaries")
-            on_demand = self._pages("list_custom_model_deployments", "modelDeploymentSummaries")
+            client = self._clients.get("bedrock")
+            provisioned = items_of(client.list_provisioned_model_throughputs, "provisionedModelSummaries")
+            on_demand = items_of(client.list_custom_model_deployments, "modelDeploymentSummaries")
         return [self._report(one) for one in [*provisioned, *on_demand]]
 
     def get(self, name_or_id: str) -> DeploymentReport | None:
@@ -154,24 +156,13 @@ class BedrockDeployments:
     def _is_provisioned(self, target: str) -> bool:
         return ":provisioned-model/" in target if target.startswith("arn:") else self._settings.provisioned
 
-    def _pages(self, operation: str, key: str) -> list[dict[str, Any]]:
-        call = getattr(self._clients.get("bedrock"), operation)
-        found: list[dict[str, Any]] = []
-        follow: dict[str, str] = {}
-        for _ in range(PAGES_MAX):
-            page = call(maxResults=PAGE, **follow)
-            found += page[key]
-            if not page.get("nextToken"):
-                break
-            follow = {"nextToken": page["nextToken"]}
-        return found
-
     def _report(self, found: Mapping[str, Any]) -> DeploymentReport:
         """From one of either kind or its summary, whose keys differ."""
         provisioned = "provisionedModelArn" in found
         arn = str(found["provisionedModelArn"] if provisioned else found["customModelDeploymentArn"])
         names = ("provisionedModelName", "modelDeploymentName", "customModelDeploymentName")
         status = str(found["status"])
+        made_at: datetime | None = found.get("creationTime") or found.get("createdAt")
         return DeploymentReport(
             id=arn,
             name=next(str(found[name]) for name in names if name in found),
@@ -179,25 +170,29 @@ class BedrockDeployments:
             outcome=_OUTCOMES.get(status, "provisioning"),
             artifact_id=str(found["modelArn"]),
             error=redacted(found.get("failureMessage") or f"AWS shows {status}") if status == "Failed" else None,
-            ours=self._is_ours(arn),
-            created_at=found.get("creationTime") or found.get("createdAt"),
+            ours=self._is_ours(arn, made_at),
+            created_at=made_at,
             sku="provisioned-throughput" if provisioned else "on-demand",
             hourly_units=Decimal(int(found["modelUnits"])) if provisioned else None,
             committed_until=found.get("commitmentExpirationTime"),
         )
 
-    def _is_ours(self, arn: str) -> bool:
-        """Lists carry no tags; asked once for each, because who made it does not change."""
-        if arn not in self._owned:
-            try:
-                with translated("list-tags", now=self._now):
-                    tags = self._clients.get("bedrock").list_tags_for_resource(resourceARN=arn)["tags"]
-            except RejectedError as error:
-                if is_missing(error):  # gone since it was listed
-                    return False
-                raise
-            self._owned[arn] = any(t["key"] == REGISTRY_TAG and t["value"] == self._registry for t in tags)
-        return self._owned[arn]
+    def _is_ours(self, arn: str, made_at: datetime | None) -> bool:
+        """Lists carry no tags; asked once for each, because who made it does not change, but tags may show late."""
+        if arn in self._owned:
+            return self._owned[arn]
+        try:
+            with translated("list-tags", now=self._now):
+                answer: dict[str, Any] = self._clients.get("bedrock").list_tags_for_resource(resourceARN=arn)
+        except RejectedError as error:
+            if is_missing(error):  # gone since it was listed, or not there yet for this call
+                return False
+            raise
+        tags: list[dict[str, str]] = answer.get("tags") or []
+        ours = any(t["key"] == REGISTRY_TAG and t["value"] == self._registry for t in tags)
+        if ours or made_at is None or self._now() - made_at > TAGS_LATE_MAX:
+            self._owned[arn] = ours
+        return ours
 
 
 def _refusal(message: str, of: RejectedError) -> RejectedError:

@@ -6,6 +6,7 @@ Bedrock's service model is the source of the codes; a code that is not known is 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,11 @@ THROTTLED = frozenset(
 UNAUTHORIZED = frozenset(
     {
         "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
-        "InvalidAccessKeyId", "SignatureDoesNotMatch", "UnrecognizedClientException",
+        "InvalidAccessKeyId", "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
     }
 )  # fmt: skip
+PASSING = frozenset({"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch"})
+"""S3's 400 for what was cut off or damaged on its way: nothing was stored, and the same again may be well."""
 FORBIDDEN = frozenset({401, 403})
 MISSING = frozenset({"ResourceNotFoundException", "NoSuchKey", "404"})
 IN_STREAM = {
@@ -44,8 +47,33 @@ IN_STREAM = {
 }
 """Errors that come in the midst of ConverseStream bear no status of their own; those of the service model."""
 _INVALID = 400
+_DONE = 300
 _BROKEN = 500
 _THROTTLED = 429
+
+
+class UnreadableError(Exception):
+    """A success whose body is none of AWS's: a proxy's page, or an answer that was cut off."""
+
+
+def check_readable(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - untyped SDK
+    """Before botocore parses an answer, which it would take for one in which everything is left out: an empty list."""
+    shape: Any = operation_model.output_shape
+    if (
+        response_dict["status_code"] >= _DONE
+        or operation_model.has_event_stream_output
+        or not (shape and shape.members)
+    ):
+        return
+    try:
+        whole = isinstance(json.loads(response_dict["body"]), dict)
+    except ValueError:
+        whole = False
+    if not whole:
+        kind = response_dict["headers"].get("content-type")
+        raise UnreadableError(
+            f"{operation_model.name} was answered with {response_dict['status_code']} and no JSON ({kind})"
+        )
 
 
 @contextlib.contextmanager
@@ -53,13 +81,22 @@ def translated(
     operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
 ) -> Generator[None, None, None]:
     """`effect`: the call changes something, so that a lost answer is an unknown outcome; a read is just repeated."""
-    from botocore import exceptions
+    from botocore import eventstream, exceptions, parsers
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
     except exceptions.ClientError as exc:
         raise _of_answer(exc, operation, now=now, effect=effect, token=token) from exc
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as exc:
+    except (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+        exceptions.ProfileNotFound,
+        exceptions.SSOError,
+        exceptions.TokenRetrievalError,
+        exceptions.LoginError,
+    ) as exc:
         raise UnauthorizedError(redacted(exc), operation=operation, code="missing-credential") from exc
     except (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError) as exc:
         raise UnavailableError(f"no connection: {redacted(exc)}", operation=operation) from exc
@@ -67,7 +104,13 @@ def translated(
         raise RejectedError(redacted(exc), operation=operation, code="ParamValidationError") from exc
     except exceptions.ReadTimeoutError as exc:
         raise _lost(redacted(exc), operation, effect=effect, token=token, code="timeout") from exc
-    except exceptions.BotoCoreError as exc:
+    except (
+        exceptions.BotoCoreError,
+        parsers.ResponseParserError,
+        eventstream.ParserError,
+        HTTPError,
+        UnreadableError,
+    ) as exc:
         raise _lost(redacted(exc), operation, effect=effect, token=token) from exc
 
 
@@ -101,7 +144,7 @@ def _of_answer(
     if code in UNAUTHORIZED or status in FORBIDDEN:  # S3 answers HEAD without a code
         return UnauthorizedError(message, operation=operation, code=code, request_id=request_id)
     wait_s = retry_after_s(headers, now=now())
-    if code in THROTTLED or status == _THROTTLED:
+    if code in THROTTLED or code in PASSING or status == _THROTTLED:
         return UnavailableError(message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id)
     if status >= _BROKEN:
         return _lost(message, operation, effect=effect, token=token, code=code)

@@ -48,7 +48,8 @@ class Files:
             if is_missing(error):
                 return []
             raise
-        return list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+        text = io.StringIO(body.decode("utf-8-sig", errors="replace"))
+        return list(csv.DictReader(text, skipinitialspace=True))
 
     def clean_up(self, used: Callable[[], set[str]]) -> Sequence[str]:
         """`used`: URIs of the data of unfinished jobs; asked only if there is something to delete."""
@@ -81,9 +82,9 @@ class Files:
                 page = self._s3().list_objects_v2(Bucket=self._settings.bucket, Prefix=self._key("data", ""), **follow)
                 found += page.get("Contents") or []
                 if not page.get("NextContinuationToken"):
-                    break
+                    return found
                 follow = {"ContinuationToken": page["NextContinuationToken"]}
-        return found
+        return found  # what is older and further on waits for the next time
 
     def _key(self, *parts: str) -> str:
         return "/".join((self._settings.prefix, *parts) if self._settings.prefix else parts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import translated
-from providers.errors import RejectedError
+from providers.errors import RejectedError, UnavailableError
 from providers.uses import HOUR, begin, last_use
 
 NAMESPACE, DIMENSION = "AWS/Bedrock", "ModelId"
@@ -61,11 +61,13 @@ class BedrockMetrics:
             with translated("read-metrics", now=self._now):
                 client = self._clients.get("cloudwatch", read_timeout_s=READ_TIMEOUT_S)
                 page: dict[str, Any] = client.get_metric_data(**arguments)
+            if "MetricDataResults" not in page:  # a proxy's page, which botocore takes for an answer without anything
+                raise UnavailableError("CloudWatch's answer cannot be read", operation="read-metrics")
             for one in page["MetricDataResults"]:
-                if one["StatusCode"] not in _WHOLE:
+                if one.get("StatusCode", "Complete") not in _WHOLE:
                     raise RejectedError(f"CloudWatch says {one['StatusCode']}", operation="read-metrics")
                 at = int(str(one["Id"]).removeprefix("d").partition("m")[0])
-                counted = zip(one["Timestamps"], one["Values"], strict=True)
+                counted = zip(one.get("Timestamps", ()), one.get("Values", ()), strict=True)
                 hours[at] += [moment.astimezone(UTC) for moment, count in counted if count]
             if not page.get("NextToken"):
                 return hours

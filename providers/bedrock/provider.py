@@ -62,7 +62,8 @@ class BedrockProvider:
 
     def base_models(self) -> Sequence[str]:
         """Those that AWS says can be customized."""
-        return [str(model["modelId"]) for model in self._models() if "FINE_TUNING" in model["customizationsSupported"]]
+        models = self._models()
+        return [str(one["modelId"]) for one in models if "FINE_TUNING" in (one.get("customizationsSupported") or ())]
 
     def retires_on(self, base_model: str) -> date | None:
         """The day on which the model reaches its end of life, if AWS has told."""
@@ -78,7 +79,7 @@ class BedrockProvider:
 
     def _models(self) -> Sequence[dict[str, Any]]:
         with translated("list-models", now=self._now):
-            return self._clients.get("bedrock").list_foundation_models()["modelSummaries"]
+            return self._clients.get("bedrock").list_foundation_models().get("modelSummaries") or []
 
     def _look_at_models(self) -> str:
         return f"{len(self.base_models())} models can be tuned, {len(self.artifacts.list())} were"

@@ -18,14 +18,13 @@ from providers.bedrock.data import Converted, converted
 from providers.bedrock.errors import is_missing, translated
 from providers.bedrock.files import Files
 from providers.bedrock.names import aws_name, aws_token, job_prefix, tags_of, token_mark
+from providers.bedrock.pages import items_of
 from providers.bedrock.settings import Settings
 from providers.errors import ProviderError, RejectedError
 from providers.hyperparameters import fault_of
 from providers.ports import Artifact, Checkpoint, Estimate, JobOutcome, JobReport, MetricPoint, TrainingRequest
 from providers.redaction import redacted
 
-PAGE = 1000
-PAGES_MAX = 1000
 FEW = 3
 UNFINISHED = ("InProgress", "Stopping")
 COMMON = {"epochs": "epochCount", "batch_size": "batchSize", "learning_rate": "learningRate"}
@@ -98,22 +97,23 @@ class BedrockTraining:
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
         """With a filtered list each: the job's name holds ours, cut, and the token's digest; the model's is ours."""
         wanted, mark = aws_name(name), token_mark(token)
-        named = [job for job in self._listed(nameContains=job_prefix(name)) if job["customModelName"] == wanted]
-        marked = [job for job in self._listed(nameContains=mark) if str(job["jobName"]).endswith(mark)]
-        found = {str(job["jobArn"]): job for job in [*named, *marked]}
+        named = [self._named(job) for job in self._listed(nameContains=job_prefix(name))]
+        marked = [self._named(job) for job in self._listed(nameContains=mark) if str(job["jobName"]).endswith(mark)]
+        ours = [*(job for job in named if job["customModelName"] == wanted), *marked]
+        found = {str(job["jobArn"]): job for job in ours}
         return [self._report(job) for job in sorted(found.values(), key=lambda job: job["creationTime"])]
 
     def unfinished(self) -> Sequence[JobReport]:
         ours = f"tenure-{self._registry}-"
         jobs = [job for status in UNFINISHED for job in self._listed(statusEquals=status, nameContains=ours)]
-        return [self._report(job) for job in jobs if str(job["jobName"]).startswith(ours)]
+        return [self._report(self._named(job)) for job in jobs if str(job["jobName"]).startswith(ours)]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)
         found: dict[str, JobReport] = {}
         if len(missing) > FEW:
             for job in self._listed():
-                if job["jobArn"] in missing:
+                if job["jobArn"] in missing and job["status"] not in _OUTCOMES:  # why it failed, only the job tells
                     found[job["jobArn"]] = self._report(job)
         # A list may be cut short or stale: only the job's own 404 says that it is not there.
         for arn in missing - found.keys():
@@ -124,7 +124,7 @@ class BedrockTraining:
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
         """Bedrock writes them when the job has ended."""
         job = self._raw(id)
-        if job is None or job["status"] != "Completed":
+        if job is None or job.get("status") != "Completed":
             return []
         folder = f"{job['outputDataConfig']['s3Uri'].rstrip('/')}/model-customization-job-{id.rsplit('/', 1)[-1]}"
         points: dict[int, dict[str, float]] = {}
@@ -134,10 +134,10 @@ class BedrockTraining:
             (VALIDATION_CSV, "validation_loss", "valid_loss"),
         ):
             for row in self._files.rows(f"{folder}/{path}"):
-                step, value = int(row["step_number"]), float(row[column])
-                if math.isfinite(value):
-                    points.setdefault(step, {})[metric] = value
-                    epochs[step] = float(row.get("epoch_number") or 0)
+                step, value = _finite(row.get("step_number")), _finite(row.get(column))
+                if step is not None and value is not None:
+                    points.setdefault(int(step), {})[metric] = value
+                    epochs[int(step)] = _finite(row.get("epoch_number")) or 0.0
         return [
             MetricPoint(step=step, metrics=points[step], epoch=epochs[step])
             for step in sorted(points)
@@ -151,7 +151,7 @@ class BedrockTraining:
 
     def cancel(self, id: str) -> None:
         job = self._raw(id)
-        if job is None or job["status"] in _OUTCOMES or job["status"] == "Stopping":
+        if job is None or job.get("status") in {*_OUTCOMES, "Stopping"}:
             return
         with translated("cancel-job", now=self._now, effect=True):
             self._clients.get("bedrock").stop_model_customization_job(jobIdentifier=id)
@@ -171,7 +171,7 @@ class BedrockTraining:
         if job is None:
             return []
         details: dict[str, Any] = job.get("statusDetails") or {}
-        told = [f"{name.removesuffix('Details')}: {detail['status']}" for name, detail in details.items()]
+        told = [f"{name.removesuffix('Details')}: {detail.get('status', '-')}" for name, detail in details.items()]
         return [*told, *([str(job["failureMessage"])] if job.get("failureMessage") else [])][-lines:]
 
     def _validated(self, request: TrainingRequest) -> tuple[Converted, Converted | None]:
@@ -207,16 +207,16 @@ class BedrockTraining:
         return named
 
     def _listed(self, **query: str) -> list[dict[str, Any]]:
-        jobs: list[dict[str, Any]] = []
-        follow: dict[str, str] = {}
         with translated("list-jobs", now=self._now):
-            for _ in range(PAGES_MAX):
-                page = self._clients.get("bedrock").list_model_customization_jobs(maxResults=PAGE, **query, **follow)
-                jobs += page["modelCustomizationJobSummaries"]
-                if not page.get("nextToken"):
-                    break
-                follow = {"nextToken": page["nextToken"]}
-        return jobs
+            call = self._clients.get("bedrock").list_model_customization_jobs
+            return items_of(call, "modelCustomizationJobSummaries", **query)
+
+    def _named(self, job: dict[str, Any]) -> dict[str, Any]:
+        """A list's summary, with the model's name, which it may lack."""
+        if job.get("customModelName"):
+            return job
+        whole = self._raw(str(job["jobArn"])) or {}
+        return {**job, "customModelName": whole.get("outputModelName") or job["jobName"]}
 
     def _get(self, arn: str) -> JobReport | None:
         job = self._raw(arn)
@@ -233,7 +233,7 @@ class BedrockTraining:
 
     def _report(self, job: Mapping[str, Any]) -> JobReport:
         """From a job or from a list's summary: the model's ARN has another key in each."""
-        status, ended = str(job["status"]), job.get("endTime")
+        status, ended = str(job.get("status", "unknown")), job.get("endTime")
         outcome = _OUTCOMES.get(status, "running")
         model = job.get("outputModelArn") or job.get("customModelArn")
         base = str(job["baseModelArn"]).rsplit("/", 1)[-1]
@@ -246,7 +246,7 @@ class BedrockTraining:
             figures["valid_loss"] = sum(validated) / len(validated)
         return JobReport(
             id=str(job["jobArn"]),
-            name=str(job.get("outputModelName") or job["customModelName"]),
+            name=str(job.get("outputModelName") or job.get("customModelName") or job["jobName"]),
             status=status,
             outcome=outcome,
             artifact=Artifact(id=str(model), base_model=base) if model and outcome == "succeeded" else None,
@@ -273,6 +273,15 @@ def _number(value: object) -> object:
         return float(value) if isinstance(value, str) else value
     except ValueError:
         return value
+
+
+def _finite(text: str | None) -> float | None:
+    """A figure of a CSV; None where there is none, as in a row that was cut off."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _own_names(given: Mapping[str, object]) -> dict[str, str]:
