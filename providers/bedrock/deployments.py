@@ -18,7 +18,7 @@ from providers.bedrock.metrics import BedrockMetrics
 from providers.bedrock.names import REGISTRY_TAG, aws_name, aws_token, tags_of
 from providers.bedrock.pages import items_of
 from providers.bedrock.settings import Settings
-from providers.errors import ProviderError, RejectedError
+from providers.errors import ProviderError, RejectedError, UnavailableError
 from providers.ports import DeploymentOutcome, DeploymentReport, DeploymentRequest
 from providers.redaction import redacted
 
@@ -59,6 +59,7 @@ class BedrockDeployments:
             with translated("create-deployment", now=self._now, effect=True, token=request.token):
                 arn = self._created(request, arguments)
         except RejectedError as error:
+            self._check_made(request.artifact.id)
             raise self._with_units(error) from error
         there = None
         # It is accepted, and billed. A read that fails or does not show it yet says nothing against that.
@@ -106,6 +107,16 @@ class BedrockDeployments:
 
     def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
         return self._metrics.last_used(since) if self._settings.metrics else {}
+
+    def _check_made(self, model: str) -> None:
+        """A model that is still being made is refused today and served later."""
+        try:
+            with translated("get-model", now=self._now):
+                found: dict[str, Any] = self._clients.get("bedrock").get_custom_model(modelIdentifier=model)
+        except ProviderError:  # the refusal stands
+            return
+        if found.get("modelStatus") == "Creating":
+            raise UnavailableError(f"AWS is still making {model}", operation="create-deployment")
 
     def _with_units(self, refusal: RejectedError) -> RejectedError:
         """A quota that is used up, with what uses it."""

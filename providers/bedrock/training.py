@@ -115,10 +115,15 @@ class BedrockTraining:
             for job in self._listed():
                 if job["jobArn"] in missing and job["status"] not in _OUTCOMES:  # why it failed, only the job tells
                     found[job["jobArn"]] = self._report(job)
-        # A list may be cut short or stale: only the job's own 404 says that it is not there.
+        # A list may be cut short or stale, and a job's own 404 older than the job: both say that it is not there.
+        unread: set[str] = set()
         for arn in missing - found.keys():
             if (report := self._get(arn)) is not None:
                 found[arn] = report
+            else:
+                unread.add(arn)
+        if unread:
+            found |= {job["jobArn"]: self._report(job) for job in self._listed() if job["jobArn"] in unread}
         return found
 
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:

@@ -181,6 +181,26 @@ def test_a_summary_may_lack_the_models_name(harness: CloudHarness, script: Scrip
     assert [one.name for one in training.unfinished()] == [model]
 
 
+def test_a_job_that_a_list_shows_is_there_although_its_own_404_is_older(
+    harness: CloudHarness, script: Scripted
+) -> None:
+    script.say(JOBS, {"modelCustomizationJobSummaries": [job("a")]})
+    training = harness.connect().training
+    assert training.poll([f"{JOB}a"])[f"{JOB}a"].outcome == "running"
+    assert training.poll([f"{JOB}b"]) == {}
+
+
+def test_a_model_that_is_still_being_made_is_served_later(harness: CloudHarness, script: Scripted) -> None:
+    script.say("/provisioned-model-throughput", b'{"__type": "ValidationException"}', status=400)
+    script.say(f"/custom-models/{MODEL}", {"modelArn": MODEL, "modelStatus": "Creating"})
+    deployments = harness.connect().deployments
+    with pytest.raises(UnavailableError, match="still making"):
+        deployments.create(wanted())
+    script.say(f"/custom-models/{MODEL}", {"modelArn": MODEL, "modelStatus": "Failed"})
+    with pytest.raises(RejectedError):
+        deployments.create(wanted())
+
+
 def test_data_that_was_cut_off_on_its_way_is_sent_again(harness: CloudHarness, script: Scripted) -> None:
     request = harness.training_request("job-1")
     aws = harness.rehearsal.connections()["rehearsal-aws"]
