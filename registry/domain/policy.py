@@ -56,9 +56,8 @@ class Policy:
     def of(cls, written: Mapping[str, object], default: Mapping[str, object] | None = None) -> Policy:
         """`default`: what the registry says for every model. Raises BadInputError naming the key that is wrong."""
         _refuse_unknown(written, POLICY_DEFAULTS, "policy")
-        values = {**POLICY_DEFAULTS, **(default or {}), **written}
-        parsed: dict[str, object] = {key: _policy_value(key, value) for key, value in values.items()}
-        return cls(**parsed)  # pyright: ignore[reportArgumentType] - checked key by key
+        said = {key: _policy_value(key, value) for key, value in {**(default or {}), **written}.items()}
+        return cls(**{**_DEFAULTS, **said})  # pyright: ignore[reportArgumentType] - checked key by key
 
 
 def _policy_value(key: str, value: object) -> object:
@@ -128,5 +127,7 @@ def policy_json(policy: Mapping[str, object], default: Mapping[str, object] | No
     """Every key with its value, as it would be written; `default`: what the registry says for every model."""
     return {**POLICY_DEFAULTS, **(default or {}), **policy}
 
+
+_DEFAULTS = {key: _policy_value(key, value) for key, value in POLICY_DEFAULTS.items()}
 
 assert {one.name for one in fields(Policy)} == set(POLICY_DEFAULTS)

@@ -272,9 +272,9 @@ class Reconciler:
         return self._planning.in_motion()
 
     def _left(self, step: Step, looked: set[tuple[str, Action]], now: datetime, *, paced: bool) -> bool:
-        return (step.subject, step.action) not in looked and self._due(step, now, paced=paced)
-
-    def _due(self, step: Step, now: datetime, *, paced: bool) -> bool:
+        """Whether it is due, and has not been looked at."""
+        if (step.subject, step.action) in looked:
+            return False
         return all(now >= time for time, _ in self._waits(step, now, paced=paced))
 
     def _waits(self, step: Step, now: datetime, *, paced: bool) -> Iterator[tuple[datetime, str]]:

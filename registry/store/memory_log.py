@@ -193,14 +193,18 @@ class MemoryLog:
         with self._lock:
             self._check()
             names = streams if stream is None else [stream]
-            found = self._of(names, len(self._events) if until is None else until)
-            chosen = [event for event in found if event.position > after]
-        return iter(chosen if limit is None else chosen[: max(limit, 0)])
+            found = self._of(names, len(self._events) if until is None else until, after=after)
+        return iter(found if limit is None else found[: max(limit, 0)])
 
-    def _of(self, streams: Sequence[str] | None, until: int) -> list[Event]:
+    def _of(self, streams: Sequence[str] | None, until: int, *, after: int = 0) -> list[Event]:
         if streams is None:
-            return self._events[: max(until, 0)]
-        found = [event for stream in set(streams) for event in self._streams.get(stream, ()) if event.position <= until]
+            return self._events[max(after, 0) : max(until, 0)]
+        found = [
+            event
+            for stream in set(streams)
+            for event in self._streams.get(stream, ())
+            if after < event.position <= until
+        ]
         return sorted(found, key=attrgetter("position"))
 
     def model_streams(self, model: str) -> Sequence[str]:

@@ -177,9 +177,8 @@ def from_document(kind: str, text: str) -> State:
     return cast("State", decoder(READ_MODELS[kind].state)(fields))
 
 
-def copy_of(state: S) -> S:
-    """For whoever may change it. Values inside are shared: folding replaces them and never changes them."""
-    return shallow_copy(state)
+copy_of = shallow_copy
+"""Of a state, for whoever may change it. Values inside are shared: folding replaces them and never changes them."""
 
 
 def _told_defaults(model: ReadModel) -> list[str]:

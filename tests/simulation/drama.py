@@ -101,8 +101,7 @@ class Drama:
         self._declare()
 
     def tell(self, line: str) -> None:
-        at = self.clock.time - self.begun if hasattr(self, "begun") else None
-        self.story.append(f"{at}  {line}" if at is not None else line)
+        self.story.append(f"{self.clock.time - self.begun}  {line}")
 
     def _restart(self) -> None:
         if self._disk is not None:
