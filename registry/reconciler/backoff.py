@@ -35,14 +35,14 @@ class Backoff:
         return max(held.not_before, held.next_look)
 
     def failed(self, subject: str, action: str, now: datetime, *, retry_after_s: float | None = None) -> None:
-        held = self._held.setdefault((subject, action), _Held())
+        held = self._of(subject, action)
         held.failures += 1
         spread = min(CAP_S, BASE_S * 2 ** min(held.failures - 1, EXPONENT_MAX)) * self._jitter()
         held.not_before = now + timedelta(seconds=max(retry_after_s or 0.0, spread))
 
     def later(self, subject: str, action: str, not_before: datetime) -> None:
         """Not a failure: the next look at something that takes its time."""
-        self._held.setdefault((subject, action), _Held()).next_look = not_before
+        self._of(subject, action).next_look = not_before
 
     def went_back(self, by: timedelta) -> None:
         """The clock did: what was to wait for a minute does not wait for an hour."""
@@ -52,3 +52,9 @@ class Backoff:
 
     def succeeded(self, subject: str, action: str) -> None:
         self._held.pop((subject, action), None)
+
+    def _of(self, subject: str, action: str) -> _Held:
+        held = self._held.get((subject, action))
+        if held is None:
+            held = self._held[subject, action] = _Held()
+        return held

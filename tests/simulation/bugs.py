@@ -182,8 +182,8 @@ def _active_is_superseded() -> Planting:
 def _foreign_is_ours() -> Planting:
     right = sweeping.compare
 
-    def compare(connection: Any, known: Any, shown: Sequence[Any]) -> Any:
-        return right(connection, known, [replace(one, ours=True) for one in shown])
+    def compare(connection: Any, known: Any, shown: Sequence[Any], **more: Any) -> Any:
+        return right(connection, known, [replace(one, ours=True) for one in shown], **more)
 
     return patch.object(sweeper, "compare", compare)
 
