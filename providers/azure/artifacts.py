@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 from providers.openai.client import Client
-from providers.openai.errors import translated
+from providers.openai.errors import absent, translated
+from providers.openai.lists import Json, models, thing
 from providers.ports import Artifact
 
 
@@ -23,14 +23,12 @@ class AzureArtifacts:
 
         with translated("get-model", now=self._now):
             try:
-                return _artifact(self._client.get().models.retrieve(id).to_dict())
-            except openai.NotFoundError:
-                return None
+                return _artifact(thing(self._client.get().models.retrieve(id).to_dict(), "id"))
+            except openai.NotFoundError as exc:
+                return absent(exc)
 
     def list(self) -> Sequence[Artifact]:
-        with translated("list-models", now=self._now):
-            listed: list[dict[str, Any]] = [model.to_dict() for model in self._client.get().models.list()]
-        return [_artifact(model) for model in listed if ".ft-" in model["id"]]
+        return [_artifact(model) for model in models(self._client, now=self._now) if ".ft-" in model["id"]]
 
     def delete(self, id: str) -> None:
         import openai
@@ -38,10 +36,10 @@ class AzureArtifacts:
         with translated("delete-model", now=self._now, effect=True):
             try:
                 self._client.get().delete(f"/models/{id}", cast_to=object)
-            except openai.NotFoundError:
-                return
+            except openai.NotFoundError as exc:
+                absent(exc)
 
 
-def _artifact(model: dict[str, Any]) -> Artifact:
+def _artifact(model: Json) -> Artifact:
     id_ = str(model["id"])
     return Artifact(id=id_, base_model=model.get("model"), kind="checkpoint" if ":ckpt-step-" in id_ else "model")

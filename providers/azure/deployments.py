@@ -87,8 +87,8 @@ class AzureDeployments:
     def list(self) -> Sequence[DeploymentReport]:
         place = self._resource.place()
         with translated("list-deployments", now=self._now):
-            listed = list(self._resource.client().deployments.list(place.resource_group, place.account))
-        return [self._report(one) for one in listed]
+            listed = self._resource.client().deployments.list(place.resource_group, place.account)
+            return [self._report(one) for one in listed]
 
     def get(self, name_or_id: str) -> DeploymentReport | None:
         from azure.core.exceptions import ResourceNotFoundError
@@ -153,6 +153,8 @@ class AzureDeployments:
 
     def _report(self, found: Deployment) -> DeploymentReport:
         shown: Any = found
+        if shown.id is None or shown.name is None:
+            raise ValueError("a deployment without a name")
         status = str(getattr(shown.properties.provisioning_state, "value", shown.properties.provisioning_state))
         tags: dict[str, str] = shown.tags or {}
         sku = shown.sku.name if shown.sku else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BUSY_CODES = frozenset({"RequestConflict", "Conflict", "AnotherOperationInProgress"})
 BUSY_WORDS = "Another operation is being performed"
 BUSY_WAIT_S = 5.0
-_TIMED_OUT, _CONFLICT, _THROTTLED, _BROKEN = 408, 409, 429, 500
+_REFUSED, _TIMED_OUT, _CONFLICT, _THROTTLED, _BROKEN = 400, 408, 409, 429, 500
 _UNAUTHORIZED = frozenset({401, 403})
 
 
@@ -38,6 +38,10 @@ def translated(
         raise UnavailableError(f"no connection: {redacted(exc.message)}", operation=operation) from exc
     except exceptions.AzureError as exc:
         raise _lost(redacted(exc.message), operation, effect=effect, token=token) from exc
+    except (ValueError, TypeError, AttributeError, KeyError) as exc:  # what the SDK cannot read, or reads as nothing
+        raise _lost(
+            f"the answer is none to {operation}: does a proxy answer?", operation, effect=effect, token=token
+        ) from exc
 
 
 def _of_status(
@@ -55,7 +59,7 @@ def _of_status(
         )
     if status == _THROTTLED:
         return UnavailableError(message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id)
-    if status in {0, _TIMED_OUT} or status >= _BROKEN:
+    if status < _REFUSED or status == _TIMED_OUT or status >= _BROKEN:  # 202, where the SDK knows 200 and 201 only
         return _lost(message, operation, effect=effect, token=token, code=code or str(status), wait_s=wait_s)
     return RejectedError(message, operation=operation, code=code, request_id=request_id)
 

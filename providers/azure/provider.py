@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
 
 from providers import uses
 from providers.azure.artifacts import AzureArtifacts
@@ -16,6 +15,7 @@ from providers.cloud_settings import REHEARSAL_POLL_S
 from providers.errors import ProviderError
 from providers.openai.chat import CloudChat
 from providers.openai.errors import translated
+from providers.openai.lists import Json, models
 from providers.openai.training import CloudTraining, Dialect
 from providers.ports import Capabilities, Connection, ConnectionCheck, ServingTarget
 
@@ -60,7 +60,7 @@ class AzureProvider:
         role = "grant Cognitive Services Contributor on the resource, and check token_env or the credential chain"
         checks.append(_checked("resource manager", self._management, role))
         role = "check api_key_env, or grant Cognitive Services OpenAI Contributor"
-        checks.append(_checked("data plane", lambda: f"{len(self._models())} models", role))
+        checks.append(_checked("data plane", lambda: f"{len(models(self._client, now=self._now))} models", role))
         if self.settings.fine_tuning:
             role = "grant Cognitive Services OpenAI Contributor: fine_tuning is allowed for this connection"
             checks.append(_checked("fine-tuning", self._jobs, role))
@@ -68,11 +68,15 @@ class AzureProvider:
 
     def base_models(self) -> Sequence[str]:
         """Those that Azure says can be tuned."""
-        return [str(model["id"]) for model in self._models() if _inner(model, "capabilities").get("fine_tune")]
+        return [
+            str(model["id"])
+            for model in models(self._client, now=self._now)
+            if _inner(model, "capabilities").get("fine_tune")
+        ]
 
     def retires_on(self, base_model: str) -> date | None:
         """The day on which the model stops answering, if Azure has told."""
-        for model in self._models():
+        for model in models(self._client, now=self._now):
             stamp = _inner(model, "deprecation").get("inference")
             if model["id"] == base_model and stamp:
                 return datetime.fromtimestamp(int(stamp), UTC).date()
@@ -81,10 +85,6 @@ class AzureProvider:
     def close(self) -> None:
         self._client.close()
         self._resource.close()
-
-    def _models(self) -> Sequence[dict[str, Any]]:
-        with translated("list-models", now=self._now):
-            return [model.to_dict() for model in self._client.get().models.list()]
 
     def _jobs(self) -> str:
         with translated("list-jobs", now=self._now):
@@ -99,8 +99,8 @@ class AzureProvider:
         return f"{self._resource.place().account}: {len(self.deployments.list())} deployments"
 
 
-def _inner(model: dict[str, Any], key: str) -> dict[str, Any]:
-    found: dict[str, Any] | None = model.get(key)
+def _inner(model: Json, key: str) -> Json:
+    found: Json | None = model.get(key)
     return found or {}
 
 

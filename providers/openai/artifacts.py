@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from providers.openai.client import Client
-from providers.openai.errors import translated
+from providers.openai.errors import absent, translated
+from providers.openai.lists import models, thing
 from providers.ports import Artifact
 
 
@@ -22,13 +23,13 @@ class OpenAIArtifacts:
 
         with translated("get-model", now=self._now):
             try:
-                return _artifact(self._client.get().models.retrieve(id).id)
-            except openai.NotFoundError:
-                return None
+                return _artifact(str(thing(self._client.get().models.retrieve(id).to_dict(), "id")["id"]))
+            except openai.NotFoundError as exc:
+                return absent(exc)
 
     def list(self) -> Sequence[Artifact]:
-        with translated("list-models", now=self._now):
-            return [_artifact(model.id) for model in self._client.get().models.list() if model.id.startswith("ft:")]
+        ids = [str(model["id"]) for model in models(self._client, now=self._now)]
+        return [_artifact(one) for one in ids if one.startswith("ft:")]
 
     def delete(self, id: str) -> None:
         import openai
@@ -36,8 +37,8 @@ class OpenAIArtifacts:
         with translated("delete-model", now=self._now, effect=True):
             try:
                 self._client.get().models.delete(id)
-            except openai.NotFoundError:
-                return
+            except openai.NotFoundError as exc:
+                absent(exc)
 
 
 def _artifact(id: str) -> Artifact:

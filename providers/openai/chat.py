@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from providers.openai.client import Client
 from providers.openai.errors import translated_chat
+from providers.openai.lists import thing
 from providers.ports import ChatChunk, ChatRequest, ServingTarget, Upstream
 
 
@@ -34,7 +35,7 @@ class CloudChat:
             answer: Any = self._client.get().chat.completions.create(
                 **self._arguments(target, request), stream=False, timeout=timeout_s
             )
-            return cast("ChatChunk", answer.to_dict())
+            return thing(answer.to_dict(), "choices")
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
         with translated_chat(now=self._now):
@@ -42,6 +43,10 @@ class CloudChat:
                 **self._arguments(target, request), stream=True, timeout=timeout_s
             )
             with chunks:
+                first = next(chunks, None)
+                if first is None:
+                    raise ValueError("no chunk")
+                yield first.to_dict()
                 for chunk in chunks:
                     yield chunk.to_dict()
 

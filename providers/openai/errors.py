@@ -42,8 +42,17 @@ def translated(
         raise _of_status(exc, operation, now=now, effect=effect, token=token) from exc
     except (openai.APIConnectionError, openai.APIResponseValidationError) as exc:
         raise _of_connection(exc, operation, effect=effect, token=token) from exc
-    except ValueError as exc:  # an answer that was cut off is no JSON
-        raise _lost("the answer cannot be read: it is no JSON", operation, effect=effect, token=token) from exc
+    except (ValueError, TypeError, AttributeError, KeyError) as exc:
+        # It was cut off, or is a proxy's own page, which the SDK hands out as a text where it promises an object.
+        raise _lost(
+            f"the answer is none to {operation}: does a proxy answer?", operation, effect=effect, token=token
+        ) from exc
+
+
+def absent(missing: openai.NotFoundError) -> None:
+    """What a 404 stands for. Raised again where it is a page: a proxy's, that says nothing of what was asked for."""
+    if _is_page(missing):
+        raise missing
 
 
 @contextlib.contextmanager
@@ -101,5 +110,11 @@ def _code(exc: openai.APIStatusError) -> str | None:
 
 def _message(exc: openai.APIStatusError) -> str:
     """The SDK's own message is the whole answer; what the service says stands in it."""
-    said: object = cast("dict[str, object]", exc.body).get("message") if isinstance(exc.body, dict) else None
+    said: object = cast("dict[str, object]", exc.body).get("message") if isinstance(exc.body, dict) else exc.body
+    if _is_page(exc):
+        said = f"a page with status {exc.status_code}, not the service's own answer"
     return redacted(said or exc.message, code=_code(exc), request_id=exc.request_id)
+
+
+def _is_page(exc: openai.APIStatusError) -> bool:
+    return isinstance(exc.body, str) and exc.body.lstrip().startswith("<")

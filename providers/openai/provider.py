@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
@@ -12,6 +13,7 @@ from providers.openai.chat import CloudChat
 from providers.openai.client import client_of, upstream_of
 from providers.openai.deployments import NoDeployments
 from providers.openai.errors import translated
+from providers.openai.lists import models
 from providers.openai.settings import settings_of
 from providers.openai.training import CloudTraining, Dialect
 from providers.ports import Capabilities, Connection, ConnectionCheck
@@ -58,15 +60,14 @@ class OpenAIProvider:
 
     def base_models(self) -> Sequence[str]:
         """Every model of the account: OpenAI does not tell which can be tuned, and a tuned one can be tuned again."""
-        with translated("list-models", now=self._now):
-            return [model.id for model in self._client.get().models.list()]
+        return [str(model["id"]) for model in models(self._client, now=self._now)]
 
     def retires_on(self, base_model: str) -> date | None:
         """The day on which OpenAI shuts the model down, if it has told."""
-        with translated("list-models", now=self._now):
-            dates = {model.id: model.shutdown_date for model in self._client.get().models.list()}
-        told = dates.get(base_model)
-        return date.fromisoformat(told[:10]) if told else None
+        dates = {model["id"]: model.get("shutdown_date") for model in models(self._client, now=self._now)}
+        with contextlib.suppress(ValueError):
+            return date.fromisoformat(str(dates.get(base_model))[:10])
+        return None
 
     def close(self) -> None:
         self._client.close()

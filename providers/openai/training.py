@@ -14,15 +14,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from providers.base_models import unlisted
 from providers.errors import RejectedError
 from providers.openai import hyperparameters
 from providers.openai.client import Client
 from providers.openai.data import Converted, converted, faults_of
-from providers.openai.errors import translated
+from providers.openai.errors import absent, translated
 from providers.openai.files import Files
+from providers.openai.lists import PAGE, PAGES_MAX, Json, pages, thing
 from providers.ports import (
     Artifact,
     Checkpoint,
@@ -34,18 +35,12 @@ from providers.ports import (
 )
 from providers.redaction import redacted
 
-if TYPE_CHECKING:
-    from openai.types.fine_tuning import FineTuningJob
-
-PAGE = 100
-PAGES_MAX = 1000
 FEW = 3
 """So many jobs are asked for one by one: cheaper than a page."""
 SUFFIX_MAX = 64
 JOB_MAX = timedelta(days=30)
 """No job runs longer: what is older has ended, and its pages are not read for what runs."""
 NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
-Json = Mapping[str, Any]
 _OUTCOMES: Mapping[str, JobOutcome] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -111,8 +106,15 @@ class CloudTraining:
             arguments["validation_file"] = self._files.uploaded(validation)
         if "seed" in request.hyperparameters:
             arguments["seed"] = request.hyperparameters["seed"]
-        with translated("create-job", now=self._now, effect=True, token=request.token):
-            return _report(self._client.get().fine_tuning.jobs.create(**arguments).to_dict())
+        try:
+            with translated("create-job", now=self._now, effect=True, token=request.token):
+                made = self._client.get().fine_tuning.jobs.with_raw_response.create(**arguments)
+                return _report(_job(made.http_response.json()))
+        except RejectedError as refusal:
+            files = [str(arguments[key]) for key in ("training_file", "validation_file") if key in arguments]
+            if (unread := self._files.still_read(files)) is not None:
+                raise unread from refusal
+            raise
 
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
         if self._dialect.filters:
@@ -120,7 +122,7 @@ class CloudTraining:
         else:
             jobs = self._listed({}, until=lambda _: False)
         ours = {str(job["id"]): job for job in jobs if _is_ours(job, name, token)}
-        return [_report(job) for job in sorted(ours.values(), key=lambda job: int(job["created_at"]))]
+        return [_report(job) for job in sorted(ours.values(), key=_made_at)]
 
     def unfinished(self) -> Sequence[JobReport]:
         oldest = (self._now() - JOB_MAX).timestamp()
@@ -132,41 +134,48 @@ class CloudTraining:
         missing = set(ids)
         found: dict[str, JobReport] = {}
         if len(missing) > FEW:
-            pages = 2 * math.ceil(len(missing) / PAGE) + 1
-            for job in self._listed({}, until=lambda seen: missing <= seen, pages=pages):
+            enough = 2 * math.ceil(len(missing) / PAGE) + 1
+            for job in self._listed({}, until=lambda seen: missing <= seen, pages_max=enough):
                 if job["id"] in missing:
                     found[job["id"]] = _report(job)
         # A list may be cut short or stale: only the job's own 404 says that it is not there.
         for one in missing - found.keys():
             if (job := self._get(one)) is not None:
-                found[one] = _report(job.to_dict())
+                found[one] = _report(job)
         return found
 
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
         job = self._get(id)
         if job is None:
             return []
-        points = self._results(job) if job.status in _OUTCOMES else {}
+        points = self._results(job) if job["status"] in _OUTCOMES else {}
         points = points or self._event_points(id, after_step)
         return [points[step] for step in sorted(points) if step > after_step]
 
     def checkpoints(self, id: str) -> Sequence[Checkpoint]:
         if (job := self._get(id)) is None:
             return []
+        asked = self._client.get().fine_tuning.jobs.checkpoints.with_raw_response
         with translated("list-checkpoints", now=self._now):
-            listed = list(self._client.get().fine_tuning.jobs.checkpoints.list(id, limit=PAGE))
+            listed = [
+                thing(one, "step_number", "fine_tuned_model_checkpoint")
+                for page in pages(lambda follow: asked.list(id, limit=PAGE, extra_query=follow))
+                for one in page
+            ]
         return [
             Checkpoint(
-                step=one.step_number,
-                artifact=Artifact(id=one.fine_tuned_model_checkpoint, base_model=job.model, kind="checkpoint"),
-                metrics=_figures(one.metrics.to_dict()),
+                step=int(one["step_number"]),
+                artifact=Artifact(
+                    id=str(one["fine_tuned_model_checkpoint"]), base_model=job.get("model"), kind="checkpoint"
+                ),
+                metrics=_figures(one.get("metrics") or {}),
             )
-            for one in sorted(listed, key=lambda one: one.step_number)
+            for one in sorted(listed, key=lambda one: int(one["step_number"]))
         ]
 
     def cancel(self, id: str) -> None:
         job = self._get(id)
-        if job is None or job.status in _OUTCOMES:
+        if job is None or job["status"] in _OUTCOMES:
             return
         with translated("cancel-job", now=self._now, effect=True):
             self._client.get().fine_tuning.jobs.cancel(id)
@@ -185,9 +194,11 @@ class CloudTraining:
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
         if self._get(id) is None:
             return []
+        asked = self._client.get().fine_tuning.jobs.with_raw_response
         with translated("list-events", now=self._now):
-            page = self._client.get().fine_tuning.jobs.list_events(id, limit=min(lines, PAGE))
-        return [event.message for event in reversed(page.data)]
+            answer = asked.list_events(id, limit=min(lines, PAGE)).http_response.json()
+            events = [thing(one, "id") for one in thing(answer, "data")["data"]]
+        return [str(event.get("message") or "") for event in reversed(events)]
 
     def _validated(self, request: TrainingRequest) -> tuple[Converted, Converted | None]:
         faults = [] if self._dialect.fine_tuning else ["this connection does not fine-tune (fine_tuning = false)"]
@@ -215,85 +226,96 @@ class CloudTraining:
         query: Mapping[str, str],
         *,
         until: Callable[[set[str]], bool],
-        pages: int = PAGES_MAX,
+        pages_max: int = PAGES_MAX,
         since: float = 0.0,
     ) -> list[Json]:
-        """Newest first, page by page, until the ids seen are enough, or the jobs older than `since`.
-
-        The answers' own JSON: the SDK's objects cost three quarters of a tick where thousands of jobs are watched.
-        """
+        """Newest first, page by page, until the ids seen are enough, or the jobs older than `since`."""
+        asked = self._client.get().fine_tuning.jobs.with_raw_response
         jobs: list[Json] = []
         seen: set[str] = set()
-        follow: dict[str, str] = {}
         with translated("list-jobs", now=self._now):
-            for _ in range(pages):
-                answer = self._client.get().fine_tuning.jobs.with_raw_response.list(
-                    limit=PAGE, extra_query={**query, **follow}
-                )
-                page = cast("Json", answer.http_response.json())
-                jobs += page["data"]
-                seen.update(job["id"] for job in page["data"])
-                if until(seen) or not page["data"] or not page.get("has_more"):
+            listed = pages(lambda follow: asked.list(limit=PAGE, extra_query={**query, **follow}), pages_max=pages_max)
+            for page in listed:
+                jobs += [_job(one) for one in page]
+                seen.update(job["id"] for job in page)
+                if until(seen) or 0.0 < _made_at(page[-1]) < since:
                     break
-                if page["data"][-1]["created_at"] < since:
-                    break
-                follow = {"after": page["data"][-1]["id"]}
         return jobs
 
-    def _get(self, id: str) -> FineTuningJob | None:
+    def _get(self, id: str) -> Json | None:
         import openai
 
         with translated("get-job", now=self._now):
             try:
-                return self._client.get().fine_tuning.jobs.retrieve(id)
-            except openai.NotFoundError:
-                return None
+                return _job(self._client.get().fine_tuning.jobs.with_raw_response.retrieve(id).http_response.json())
+            except openai.NotFoundError as exc:
+                return absent(exc)
 
-    def _results(self, job: FineTuningJob) -> dict[int, MetricPoint]:
+    def _results(self, job: Json) -> dict[int, MetricPoint]:
         """Empty where the provider has no such file, or no longer."""
         import openai
 
-        if not job.result_files:
+        files: list[object] = job.get("result_files") or []
+        if not files:
             return {}
         with translated("get-results", now=self._now):
             try:
-                content = self._client.get().files.content(job.result_files[0]).content
+                content = self._client.get().files.content(str(files[0])).content
             except openai.NotFoundError:
                 return {}
         rows = [_figures(row) for row in csv.DictReader(io.StringIO(_csv_text(content)))]
         return {step: point for row in rows if (point := _point(row)) is not None for step in [point.step]}
 
     def _event_points(self, id: str, after_step: int) -> dict[int, MetricPoint]:
+        """Back to a page that has nothing newer."""
         points: dict[int, MetricPoint] = {}
+        asked = self._client.get().fine_tuning.jobs.with_raw_response
         with translated("list-events", now=self._now):
-            page = self._client.get().fine_tuning.jobs.list_events(id, limit=PAGE)
-            for _ in range(PAGES_MAX):
-                figures = [_figures(cast("dict[str, object]", event.data or {})) for event in page.data]
+            for page in pages(lambda follow: asked.list_events(id, limit=PAGE, extra_query=follow)):
+                figures = [_figures(event.get("data") or {}) for event in page]
                 found = [point for one in figures if (point := _point(one)) is not None]
                 points |= {point.step: point for point in found}
-                if any(point.step <= after_step for point in found) or not page.has_next_page():
+                if found and all(point.step <= after_step for point in found):
                     break
-                page = page.get_next_page()
         return points
 
 
 def _report(job: Json) -> JobReport:
     status = str(job["status"])
     outcome = _OUTCOMES.get(status, "running")
-    error: Json | None = job.get("error")
     done = job.get("fine_tuned_model") if outcome == "succeeded" else None
-    ended: int | None = job.get("finished_at")
+    ended: float | None = job.get("finished_at")
     return JobReport(
         id=str(job["id"]),
         name=_metadata(job).get(NAME_KEY, str(job["id"])),
         status=status,
         outcome=outcome,
         artifact=Artifact(id=str(done), base_model=job.get("model")) if done else None,
-        error=redacted(error.get("message") or "", code=error.get("code")) if error and outcome == "failed" else None,
+        error=_error(job.get("error")) if outcome == "failed" else None,
         estimated_finish_at=_moment(job.get("estimated_finish")),
         finished_at=_moment(ended) if outcome != "running" else None,
-        trained_tokens=job.get("trained_tokens"),
-        duration_s=float(ended - job["created_at"]) if ended else None,
+        trained_tokens=_whole(job.get("trained_tokens")),
+        duration_s=float(ended - _made_at(job)) if ended and _made_at(job) else None,
+    )
+
+
+def _job(answer: object) -> Json:
+    """Raises ValueError for what is no job."""
+    return thing(answer, "id", "status")
+
+
+def _made_at(job: Json) -> float:
+    return float(job.get("created_at") or 0.0)
+
+
+def _error(told: object) -> str | None:
+    """OpenAI tells a code and a message, proxies a sentence, and a job without an error all of them as null."""
+    if not isinstance(told, dict):
+        return redacted(told) if told else None
+    error = cast("dict[str, object]", told)
+    code = error.get("code")
+    return (
+        redacted(error.get("message") or "", code=None if code is None else str(code)) if any(error.values()) else None
     )
 
 
@@ -303,8 +325,8 @@ def _is_ours(job: Json, name: str, token: str) -> bool:
 
 
 def _metadata(job: Json) -> Mapping[str, str]:
-    metadata: Mapping[str, str] | None = job.get("metadata")
-    return metadata or {}
+    metadata: object = job.get("metadata")
+    return cast("dict[str, str]", metadata) if isinstance(metadata, dict) else {}
 
 
 def _csv_text(content: bytes) -> str:
@@ -314,7 +336,7 @@ def _csv_text(content: bytes) -> str:
     """
     if b"," not in content:
         with contextlib.suppress(ValueError):
-            content = base64.b64decode(content, validate=True)
+            content = base64.b64decode(b"".join(content.split()), validate=True)
     return content.decode("utf-8-sig", errors="replace")
 
 
@@ -331,7 +353,7 @@ def _figures(row: Mapping[str, object]) -> dict[str, float]:
 def _point(figures: Mapping[str, float]) -> MetricPoint | None:
     if "step" not in figures:
         return None
-    metrics = {name: value for name, value in figures.items() if name != "step"}
+    metrics = {name: value for name, value in figures.items() if name not in {"step", "total_steps"}}
     return MetricPoint(step=int(figures["step"]), metrics=metrics) if metrics else None
 
 
@@ -349,7 +371,7 @@ def _whole(value: object) -> int | None:
     return None if number is None else int(number)
 
 
-def _moment(stamp: int | None) -> datetime | None:
+def _moment(stamp: float | None) -> datetime | None:
     """None also for what is no time of this calendar: nothing that happens depends on it."""
     with contextlib.suppress(ValueError, OverflowError):
         return datetime.fromtimestamp(stamp, UTC) if stamp else None

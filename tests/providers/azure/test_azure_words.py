@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from providers.errors import RejectedError
+from providers.errors import OutcomeUnknownError, RejectedError, UnavailableError
+from providers.ports import Artifact, DeploymentRequest
 from tests.providers.cloud_harness import CloudHarness
 from tests.providers.scripted import Scripted, scripted
 
@@ -75,3 +76,29 @@ def test_an_account_that_is_not_there_says_nothing_of_its_deployments(harness: C
     manager.says("GET", error("ResourceNotFound", NO_ACCOUNT), 404)
     with pytest.raises(RejectedError, match="was not found"):
         harness.connect().deployments.get("dep-1")
+
+
+NO_ANSWERS: list[object] = [b"<html>sign in</html>", {}, None, [1], {"value": [{}]}, {"value": "none"}]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+def test_an_answer_to_something_else_is_unavailable_and_no_absence(
+    harness: CloudHarness, manager: Scripted, answer: object
+) -> None:
+    manager.says("GET", answer)
+    deployments = harness.connect().deployments
+    with pytest.raises(UnavailableError):
+        deployments.list()
+    with pytest.raises(UnavailableError):
+        deployments.get("dep-1")
+
+
+@pytest.mark.parametrize("status", [202, 302, 500])
+def test_a_create_that_is_answered_neither_yes_nor_no_may_have_happened(
+    harness: CloudHarness, manager: Scripted, status: int
+) -> None:
+    manager.says("GET .*/deployments/", error("DeploymentNotFound", "no"), 404)
+    manager.says("PUT", shown("dep-1", "Accepted"), status)
+    request = DeploymentRequest(name="dep-1", token="t", model="bot", version=1, artifact=Artifact(id="ft-1"))
+    with pytest.raises(OutcomeUnknownError):
+        harness.connect().deployments.create(request)
