@@ -28,6 +28,7 @@ from registry.application.unit import Door
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
 from registry.reconciler import Reconciler
+from registry.scheduler import Scheduler
 
 FACTORIES: Mapping[str, str] = {
     "huggingface": "providers.huggingface",
@@ -123,6 +124,15 @@ class Registry:
     data: TrainingData
     door: Door
     reconciler: Reconciler
+
+    def scheduler(self) -> Scheduler:
+        """What does everything that is due by itself, the sweep included, between its `start` and its `stop`."""
+        return Scheduler(
+            log=self.log,
+            clock=self.clock,
+            run_pass=lambda: self.reconciler.run(paced=True, sweep=True),
+            next_due=lambda: self.reconciler.next_due(sweep=True),
+        )
 
     def close(self) -> None:
         """Finish what was acknowledged and release the home. May be repeated."""

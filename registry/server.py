@@ -30,7 +30,6 @@ from registry import api
 from registry.composition import Registry, open_home
 from registry.domain.errors import BadInputError, TenureError
 from registry.remote.finding import SERVER_FILE
-from registry.scheduler import Scheduler
 from registry.store.duckdb_log import DuckDBLog
 from registry.store.tokens import TokenFile
 from registry.transport import logs
@@ -242,12 +241,7 @@ def _bound(settings: Settings) -> socket.socket:
 
 @contextlib.contextmanager
 def _scheduled(registry: Registry) -> Generator[None]:
-    scheduler = Scheduler(
-        log=registry.log,
-        clock=registry.clock,
-        run_pass=lambda: registry.reconciler.run(paced=True),
-        next_due=registry.reconciler.next_due,
-    )
+    scheduler = registry.scheduler()
     registry.commands.trainers.await_elsewhere()
     scheduler.start()
     try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from registry.composition import Registry
 from registry.domain.versions import Who
-from registry.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from registry.application.ports import LogTools
+    from registry.scheduler import Scheduler
 
 
 class Opened:
@@ -23,12 +23,7 @@ class Opened:
         self._actor = actor
         self._scheduler: Scheduler | None = None
         if background:
-            self._scheduler = Scheduler(
-                log=registry.log,
-                clock=registry.clock,
-                run_pass=lambda: registry.reconciler.run(paced=True, sweep=True),
-                next_due=lambda: registry.reconciler.next_due(sweep=True),
-            )
+            self._scheduler = registry.scheduler()
             self._scheduler.start()
 
     @property

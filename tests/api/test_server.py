@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from providers.rehearsal import Rehearsal
 from registry.cli import main
 from registry.domain.errors import BadInputError
 from registry.remote.finding import SERVER_FILE, find_server
@@ -102,6 +104,20 @@ def test_a_server_is_found_by_commands_and_stops_when_it_is_told(home: Path, cap
     assert all({"request_id", "method", "path", "status", "actor", "ms"} <= set(line) for line in requests)
     assert any(line["path"] == "/api/v1/apply" and line["actor"] == "user:ana" for line in requests)
     assert main(["models", "--json"]) == 0, "without a server the home is opened"
+
+
+def test_a_server_looks_by_itself_at_what_its_accounts_have(home: Path) -> None:
+    with Rehearsal() as cloud:
+        declared = {"connections": {"aws": cloud.declaration()["rehearsal-aws"]}, "scheduler": {"sweep": "100ms"}}
+        with serving() as served:
+            httpx2.post(
+                f"{served.url}/api/v1/apply", json=declared, headers={"Idempotency-Key": "a"}
+            ).raise_for_status()
+            ends_at = time.monotonic() + WAIT_S
+            while cloud.truth.calls["bedrock.list_custom_model_deployments"] < 2:
+                assert time.monotonic() < ends_at, "nobody has looked twice"
+                time.sleep(0.02)
+            assert find_server(home) is not None
 
 
 def test_a_server_that_was_killed_leaves_a_note_that_is_ignored(home: Path) -> None:
