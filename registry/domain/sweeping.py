@@ -154,7 +154,13 @@ def orphan_found(
         suspected=str(ref_of(suspected)) if suspected else None,
         duplicate_of=duplicate_of.id if duplicate_of else None,
     )
-    return [who.says(deployment_stream(found), payload)]
+    events: list[NewEvent] = [who.says(deployment_stream(found), payload)]
+    if report.committed_until is not None:
+        committed = ev.DeploymentAccepted(
+            provider_id=report.id, billed_from=since, committed_until=report.committed_until
+        )
+        events.append(who.says(deployment_stream(found), committed))
+    return events
 
 
 def adopt(orphan: DeploymentState, version: VersionState, who: Who) -> list[NewEvent]:

@@ -43,9 +43,10 @@ class Sweeping(Steps):
         connection, found = self.look(step.connection)
         self._clean_up(connection)
         self._idling.ask(connection, found.present)
-        for owner, _ in found.present:
+        for owner, report in found.present:
             if owner.orphan:
                 self._misses.shown(owner)
+                self._commit(owner, report)
         for owner, report in found.accepted:
             self._accept(owner, report)
         for report, original in found.orphans:
@@ -104,6 +105,18 @@ class Sweeping(Steps):
             )
 
         self._append(owner.id, decide)
+
+    def _commit(self, orphan: DeploymentState, report: DeploymentReport) -> None:
+        """Nobody else looks at an orphan. Its commitment may show late, or be renewed."""
+        if report.committed_until in {None, orphan.committed_until}:
+            return
+        since, until = orphan.billed_from or self._clock(), report.committed_until
+        who = Who(actor=f"provider:{orphan.connection}", reason="it is committed")
+
+        def decide(current: DeploymentState) -> list[NewEvent]:
+            return deploying.accepted(current, provider_id=report.id, billed_from=since, who=who, committed_until=until)
+
+        self._append(orphan.id, decide)
 
     def _record_orphan(
         self, connection: ConnectionState, report: DeploymentReport, original: DeploymentState | None

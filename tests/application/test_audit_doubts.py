@@ -7,6 +7,8 @@ import io
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from registry.application.audit_csv import COLUMNS, audit_csv
 from registry.application.focus import Focus
 from registry.application.prices import serving_sku
@@ -245,3 +247,22 @@ def test_a_commitment_that_is_told_later_is_billed_to_its_end(stage: Stage) -> N
     stage.clock.advance(days=1)
     assert [(round(minutes / 60), known) for minutes, known in spans(stage)] == [(10, True)]
     assert stage.types("bot@1").count("deployment-accepted") == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_orphans_commitment_is_billed_to_its_end_though_it_is_gone(stage: Stage, late: bool) -> None:
+    stage.trained()
+    made = stage.cloud().stranger("tenure-test12-bot-1-7", "ft:tenure-test12-bot-1-1")
+    made.ours = True
+    until = stage.clock.time + timedelta(hours=10)
+    made.committed_until = None if late else until
+    stage.registry.reconciler.run(sweep=True)
+    made.committed_until = until
+    stage.registry.reconciler.run(sweep=True)
+    del stage.cloud().deployments[made.id]
+    for _ in range(4):
+        stage.clock.advance(minutes=10)
+        stage.registry.reconciler.run(sweep=True)
+    stage.clock.advance(days=1)
+    (entry,) = stage.registry.auditing.audit().deployments
+    assert (entry.deployment.state, entry.intervals[-1].to) == ("lost", until)
