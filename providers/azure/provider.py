@@ -19,6 +19,9 @@ from providers.openai.lists import Json, models
 from providers.openai.training import CloudTraining, Dialect
 from providers.ports import Capabilities, Connection, ConnectionCheck, ServingTarget
 
+SUFFIX_MAX = 40
+"""https://learn.microsoft.com/azure/ai-services/openai/authoring-reference-preview"""
+
 
 class AzureProvider:
     """`providers.ports.Provider` for one Azure OpenAI resource."""
@@ -33,6 +36,7 @@ class AzureProvider:
             fine_tuning=self.settings.fine_tuning,
             files_first=True,
             filters=False,
+            suffix_max=SUFFIX_MAX,
             extra={"trainingType": self.settings.training_type},
         )
         self.training = CloudTraining(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,6 @@ from providers.redaction import redacted
 
 FEW = 3
 """So many jobs are asked for one by one: cheaper than a page."""
-SUFFIX_MAX = 64
 JOB_MAX = timedelta(days=30)
 """No job runs longer: what is older has ended, and its pages are not read for what runs."""
 NAME_KEY, TOKEN_KEY, MODEL_KEY = "tenure_name", "tenure_token", "tenure_model"
@@ -49,11 +49,13 @@ class Dialect:
     """What differs between the two providers of this API.
 
     `files_first`: a job may name a file only once it is processed. `filters`: job lists can be filtered by metadata.
+    `suffix_max`: characters of what is added to a tuned model's name.
     """
 
     fine_tuning: bool
     files_first: bool = False
     filters: bool = True
+    suffix_max: int = 64
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
@@ -97,7 +99,7 @@ class CloudTraining:
         arguments: dict[str, Any] = {
             "model": request.base_model,
             "training_file": self._files.uploaded(train),
-            "suffix": request.name[:SUFFIX_MAX],
+            "suffix": _cut(request.name, self._dialect.suffix_max),
             "metadata": {NAME_KEY: request.name, TOKEN_KEY: request.token, MODEL_KEY: request.model},
             "method": hyperparameters.method_of(request.hyperparameters, request.method),
             "extra_body": dict(self._dialect.extra) or None,
@@ -121,14 +123,14 @@ class CloudTraining:
             jobs = [*self._filtered(NAME_KEY, name), *self._filtered(TOKEN_KEY, token)]
         else:
             jobs = self._listed({}, until=lambda _: False)
-        ours = {str(job["id"]): job for job in jobs if _is_ours(job, name, token)}
+        ours = {str(job["id"]): job for job in jobs if self._is_ours(job, name, token)}
         return [_report(job) for job in sorted(ours.values(), key=_made_at)]
 
     def unfinished(self) -> Sequence[JobReport]:
         oldest = (self._now() - JOB_MAX).timestamp()
         jobs = self._listed({}, until=lambda _: False, since=oldest)
         running = [job for job in jobs if job["status"] not in _OUTCOMES]
-        return [_report(job) for job in running if _metadata(job).get(NAME_KEY, "").startswith(self._ours)]
+        return [_report(job) for job in running if _named(job).startswith(self._ours)]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)
@@ -214,6 +216,9 @@ class CloudTraining:
             raise RejectedError("; ".join(faults), operation="validate-job")
         return train, validation
 
+    def _is_ours(self, job: Json, name: str, token: str) -> bool:
+        return _named(job) in {name, _cut(name, self._dialect.suffix_max)} or _metadata(job).get(TOKEN_KEY) == token
+
     def _used(self) -> set[str]:
         unfinished = [job for job in self._listed({}, until=lambda _: False) if job["status"] not in _OUTCOMES]
         return {str(job.get(key)) for job in unfinished for key in ("training_file", "validation_file")}
@@ -287,7 +292,7 @@ def _report(job: Json) -> JobReport:
     ended: float | None = job.get("finished_at")
     return JobReport(
         id=str(job["id"]),
-        name=_metadata(job).get(NAME_KEY, str(job["id"])),
+        name=_named(job) or str(job["id"]),
         status=status,
         outcome=outcome,
         artifact=Artifact(id=str(done), base_model=job.get("model")) if done else None,
@@ -319,9 +324,17 @@ def _error(told: object) -> str | None:
     )
 
 
-def _is_ours(job: Json, name: str, token: str) -> bool:
-    metadata = _metadata(job)
-    return metadata.get(NAME_KEY) == name or metadata.get(TOKEN_KEY) == token
+def _named(job: Json) -> str:
+    """The name that we gave it; where the service keeps no metadata (Azure documents none), as its suffix has it."""
+    named = _metadata(job).get(NAME_KEY) or job.get("suffix") or job.get("user_provided_suffix")
+    return str(named or "")
+
+
+def _cut(name: str, length_max: int) -> str:
+    if len(name) <= length_max:
+        return name
+    tail = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name[: length_max - len(tail)] + tail
 
 
 def _metadata(job: Json) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Azure OpenAI's data plane, under `/openai` with an api-version and under `/openai/v1`: files, jobs, models, chat.
 
 Jobs and files are OpenAI's with Azure's words. A tuned model answers only where a deployment serves it, and cannot be
-deleted while one does. Lists of jobs take no metadata filter here: the documentation promises none.
+deleted while one does. Jobs keep no metadata here: the documentation promises none.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def render(world: World, call: Exchange, job: Thing) -> Json:
     }
     names = ("model", "training_file", "validation_file", "metadata", "integrations", "method", "hyperparameters")
     kept = {name: job.body[name] for name in names}
-    extra = {"trainingType": job.body["trainingType"]} if azure else {}
+    # Azure documents neither metadata nor a trace of them: only the suffix says whose a job is.
+    extra = {"trainingType": job.body["trainingType"], "metadata": None, "suffix": job.name} if azure else {}
     return {**shown, **kept, **extra, "seed": job.body["seed"] or 42}
 
 

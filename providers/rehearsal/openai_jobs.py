@@ -19,7 +19,7 @@ from providers.rehearsal.world import ACCOUNT, World
 
 PAGE_MAX = 100
 EXAMPLES_MIN = 10
-SUFFIX_MAX = 64
+SUFFIX_MAX = {"openai": 64, "azure": 40}
 METADATA_PAIRS_MAX = 16
 TRAINING_TYPES = frozenset({"standard", "globalstandard", "developer", "developertier"})
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -143,8 +143,9 @@ class Jobs:
                 f"Model {body.get('model')} is not available for fine-tuning or does not exist.",
                 param="model",
             )
-        if len(body.get("suffix") or "") > SUFFIX_MAX:
-            raise RefusalError(400, "string_above_max_length", "suffix is longer than 64.", param="suffix")
+        longest = SUFFIX_MAX[self._service]
+        if len(body.get("suffix") or "") > longest:
+            raise RefusalError(400, "string_above_max_length", f"suffix is longer than {longest}.", param="suffix")
         metadata: Mapping[str, str] = body.get("metadata") or {}
         if len(metadata) > METADATA_PAIRS_MAX or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):  # noqa: PLR2004 - the documented bounds
             raise RefusalError(

@@ -102,3 +102,13 @@ def test_a_create_that_is_answered_neither_yes_nor_no_may_have_happened(
     request = DeploymentRequest(name="dep-1", token="t", model="bot", version=1, artifact=Artifact(id="ft-1"))
     with pytest.raises(OutcomeUnknownError):
         harness.connect().deployments.create(request)
+
+
+def test_a_job_is_found_by_its_suffix_where_azure_keeps_no_metadata(harness: CloudHarness) -> None:
+    """Cut to the 40 characters that Azure takes, with a digest: two long names do not become one."""
+    training = harness.connect().training
+    names = [f"tenure-reg-a-very-long-name-of-a-model-{end}" for end in ("one-1-1", "two-1-1")]
+    made = [training.submit(harness.training_request(name)) for name in names]
+    found = [training.find(name=name, token="lost") for name in names]
+    assert [[one.id for one in each] for each in found] == [[one.id] for one in made]
+    assert {one.id for one in training.unfinished()} == {one.id for one in made}
