@@ -68,6 +68,8 @@ def compare(
     `elsewhere`: what other connections have, perhaps in the same account; their own sweeps look after it.
     """
     mine, others = list(known), list(elsewhere)
+    if not (mine or shown or connection.foreign):
+        return Sweep()
     other_ids = {one.provider_id for one in others if one.provider_id is not None}
     other_names = {one.name for one in others if one.provider_id is None}
     by_id = {one.provider_id: one for one in mine if one.provider_id is not None}

@@ -21,8 +21,9 @@ from registry.reconciler.lanes import Lanes
 from tests.clock import FakeClock, SequentialIds
 from tests.cloud import Crash, Deployed
 from tests.simulation.disk import Disk
+from tests.simulation.mortal import MortalLog
 from tests.simulation.rules import Broken, Rules, at_rest, billed_is_shown
-from tests.simulation.sky import LISTS_MIN, MortalLog, Results, Sky, StormyCloud, StormyProviders, WrongClock
+from tests.simulation.sky import LISTS_MIN, Results, Sky, StormyCloud, StormyProviders, WrongClock
 from tests.stage import DOCUMENT, Stage
 
 MODELS = ("bot", "desk")
@@ -195,8 +196,11 @@ class Drama:
         try:
             yield
         except Crash:
-            self.tell("  killed; started again")
-            self._restart()
+            self._revive()
+
+    def _revive(self) -> None:
+        self.tell("  killed; started again")
+        self._restart()
 
     def _somebody(self) -> None:
         model = self.random.choice(MODELS)
@@ -258,11 +262,10 @@ class Drama:
         cloud = self.clouds.clouds[version.connection]
         if version.artifact_id is None or cloud.capabilities.serving == "none":
             return
-        name = cloud.next_id("by-hand")
-        made = cloud.stranger(name, version.artifact_id)
-        self.taken.add(name)
+        made = cloud.stranger(cloud.next_id("by-hand"), version.artifact_id)
+        self.taken.add(made.name)
         commands = self.stage.registry.commands
-        self._do(f"attach {name} to {ref}", lambda: commands.attach(ref, made.id, who))
+        self._do(f"attach {made.name} to {ref}", lambda: commands.attach(ref, made.id, who))
 
     def _again(self, who: Who) -> None:
         """A key that was used: the same answer and nothing new, or a conflict with another body."""
@@ -291,8 +294,7 @@ class Drama:
         try:
             return command()
         except Crash:
-            self.tell("  killed; started again")
-            self._restart()
+            self._revive()
         except ConflictError as error:
             raise Broken(f"{what}: {error}") from error
         except TenureError as error:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import DeploymentReport, DeploymentRequest, JobOutcome, JobReport, ServingNeed, TrainingRequest
 from providers.waits import retry_after_s
-from registry.application.ports import EventLog, LogTools
 from registry.domain.states import ConnectionState
 from tests.clock import FakeClock
 from tests.cloud import Cloud, Crash, Deployed, Job
@@ -46,7 +45,6 @@ LISTS_MIN = 2
 """Without a job, until it may be sent again."""
 SLOW_S = (10.0, 90.0)
 """How long an answer may be under way, on its way there and back again."""
-LOG_METHODS = frozenset(name for name in (*vars(EventLog), *vars(LogTools)) if not name.startswith("_"))
 
 
 class WrongClock(FakeClock):
@@ -147,7 +145,8 @@ class StormyCloud(Cloud):
         fault = self.sky.draw(operation)
         if fault or operation in CHANGES:
             self.sky.tell(f"    call   {self.name}: {operation}" + (f"  !! {fault}" if fault else ""))
-        self._remember()
+        if self.sky.rate:
+            self._remember()
         if fault in BEFORE:
             self._refuse(operation, fault)
         if fault == "quota":
@@ -238,6 +237,7 @@ class StormyCloud(Cloud):
         return retry_after_s(headers, now=now)
 
     def _remember(self) -> None:
+        """For stale answers, of which there are none when the storm is over."""
         now = self.clock.time
         if not self._past or now - self._past[-1].at > timedelta(seconds=2):
             self._past.append(Snapshot(now, self.jobs.copy(), self.deployments.copy()))
@@ -349,47 +349,6 @@ class StormyProviders(FakeProviders):
 
     def all(self) -> list[StormyCloud]:
         return [cloud for cloud in self.clouds.values() if isinstance(cloud, StormyCloud)]
-
-
-class MortalLog:
-    """A log whose process may be killed right before or right after an append is durable."""
-
-    def __init__(self, log: Any, sky: Sky, *, forgets: bool = False) -> None:
-        self._sky = sky
-        self.rate = 0.0
-        self.forgets = forgets
-        """A planted bug: acknowledges, now and then, what it did not keep."""
-        self.acknowledged: dict[int, str] = {}
-        self.stand_before(log)
-
-    def stand_before(self, log: Any) -> None:
-        """From now on everything is asked of this one; all but appends, without a detour."""
-        self._log = log
-        for name in LOG_METHODS - {"append"}:
-            setattr(self, name, getattr(log, name))
-
-    def append(self, events: Any, **options: Any) -> Any:
-        lot = self._sky.random.random()
-        if lot < self.rate / 2:
-            self._sky.tell("    log    killed before the commit")
-            self._sky.die()
-        if self.forgets and events and lot > 1 - self.rate:
-            return _Acknowledged(self._log.head(), ())
-        appended = self._log.append(events, **options)
-        for event in appended.events:
-            self._sky.tell(f"    event  {event.position} {event.stream} {event.type}  by {event.actor}")
-        if lot < self.rate:
-            self._sky.tell("    log    killed after the commit")
-            self._sky.die()
-        for event in appended.events:
-            self.acknowledged[event.position] = event.hash
-        return appended
-
-
-@dataclass(frozen=True, slots=True)
-class _Acknowledged:
-    position: int
-    events: tuple[Any, ...]
 
 
 @dataclass(slots=True)

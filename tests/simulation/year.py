@@ -45,8 +45,9 @@ from tests.simulation.accounts import (
     BillingProviders,
 )
 from tests.simulation.drama import OneLaneAfterAnother
+from tests.simulation.mortal import MortalLog
 from tests.simulation.rules import Broken
-from tests.simulation.sky import STALE_MAX, MortalLog, Sky
+from tests.simulation.sky import STALE_MAX, Sky
 from tests.stage import ANA, Stage
 
 CENT = Decimal("0.01")
