@@ -31,10 +31,10 @@ from registry.application.views import (
     VersionView,
     iso,
 )
-from registry.domain.errors import BadInputError, TenureError
+from registry.domain.errors import BadInputError, TenureError, UnavailableError
 from registry.domain.ids import VersionRef, check_name, parse_ref
 from registry.embedded import GONE, NewVersion, Tenure, Version, Wanted, Which
-from registry.remote.http import Http
+from registry.remote.http import Http, words_of
 from registry.remote.log import RemoteLog
 from registry.remote.parse import parse
 from registry.remote.training import own_training
@@ -344,18 +344,24 @@ class Remote(Tenure):
         return self._pieces(body)
 
     def _pieces(self, body: Mapping[str, object]) -> Iterator[str]:
+        answered = False
         with self._http.lines("POST", "/v1/chat/completions", body=body) as lines:
             for line in lines:
                 data = line.removeprefix("data:").strip()
                 if not line.startswith("data:") or data == "[DONE]":
                     continue
                 chunk: JsonObject = json.loads(data)
+                if broken := chunk.get("error"):
+                    raise UnavailableError(words_of(broken))
                 choices: list[JsonObject] = chunk.get("choices") or []
+                answered = answered or bool(choices)
                 for choice in choices:
                     delta: JsonObject = choice.get("delta") or {}
                     text: str | None = delta.get("content")
                     if text:
                         yield text
+        if not answered:
+            raise UnavailableError("what serves this version answered, but with no completion")
 
 
 def _model(model: str) -> str:

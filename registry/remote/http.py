@@ -185,10 +185,18 @@ def _problem(answer: httpx2.Response) -> Json:
     """The problem's members; from the gateway's errors, in the shape that OpenAI's clients read, too."""
     try:
         document = cast("Json", answer.json())
-        told = cast("Json", document.get("error") or document)
-        return {**told, "detail": str(told.get("detail") or told["message"])}
+        told: object = document.get("error") or document
+        return {**(cast("Json", told) if isinstance(told, dict) else {}), "detail": words_of(told)}
     except (ValueError, KeyError, AttributeError):
         return {"detail": f"{answer.url.host} answered {answer.status_code}, as no registry does"}
+
+
+def words_of(told: object) -> str:
+    """What a problem or an error says; some providers say it in one sentence. Raises KeyError for neither."""
+    if isinstance(told, str):
+        return told
+    said = cast("Json", told)
+    return str(said.get("detail") or said["message"])
 
 
 def error_of(status: int, problem: Json, retry_after: str | None) -> TenureError:  # noqa: PLR0911 - a table

@@ -33,6 +33,7 @@ from registry.remote.http import error_of
 from registry.remote.log import RemoteLog
 from registry.transport.services import Services
 from tests.api.conftest import Live, Mint
+from tests.providers.scripted import scripted
 from tests.stage import BOT, Stage
 
 SHARED = {"audit_against", "close", "show", "wait", "wait_for_deployment", "elsewhere"}
@@ -212,6 +213,26 @@ def test_one_chats_through_the_gateway(services: Services, stage: Stage) -> None
                 "".join(remote.chat("nobody", [{"role": "user", "content": "Hi"}]))
     finally:
         live.stop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (
+            b'data: {"choices": [{"delta": {"content": "I "}}]}\n\ndata: {"error": {"message": "broke off"}}\n\n',
+            200,
+            "broke off",
+        ),
+        (b"<html>sign in</html>", 200, "no completion"),
+        ({"error": "one sentence"}, 503, "one sentence"),
+        ({"error": {"message": "and a code", "code": "x"}}, 503, "and a code"),
+    ],
+)
+def test_a_chat_that_breaks_off_or_is_no_answer_is_told(answer: object, status: int, words: str) -> None:
+    with scripted() as server:
+        server.says("POST /v1/chat/completions", answer, status)
+        with connect(server.url) as far, pytest.raises(UnavailableError, match=words):
+            list(far.chat(BOT, [{"role": "user", "content": "Hi"}]))
 
 
 def test_jobs_are_stopped_for_a_while_and_looked_into(remote: Remote, stage: Stage) -> None:
