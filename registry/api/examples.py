@@ -22,9 +22,9 @@ POLICY: Json = {**POLICY_DEFAULTS, "idle_delete": "7d", "max_hourly_cost": "20.0
 DEPLOYMENT = views.DeploymentView(
     id="dep_29b4dd1bedb3b29e", model="support-bot", version=3, ref="support-bot@3", connection="azure-prod",
     provider="azure-openai", provider_id="tenure-rsb4ua-support-bot-3-1", name="tenure-rsb4ua-support-bot-3-1",
-    state="serving", billed=True, billed_from=SERVED, billed_to=None, hourly_rate=RATE, currency="USD",
-    cost_to_date=COST, requested_at=SERVED, requested_by="user:ana", reason="better on refunds", attached=False,
-    endpoint="https://acme.openai.azure.com", error=None, stream_version=3,
+    state="serving", billed=True, billed_from=SERVED, billed_to=None, committed_until=None, hourly_rate=RATE,
+    currency="USD", cost_to_date=COST, requested_at=SERVED, requested_by="user:ana", reason="better on refunds",
+    attached=False, endpoint="https://acme.openai.azure.com", error=None, stream_version=3,
 )  # fmt: skip
 VERSION = views.VersionView(
     model="support-bot", version=3, ref="support-bot@3", state="active", active=True, connection="azure-prod",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import UTC
 
 from providers.errors import ProviderError
 from providers.ports import DeploymentReport
@@ -91,7 +92,7 @@ class Comparing:
         for owner, report in (*found.present, *found.reappeared):
             row = rows.get(owner.id)
             if row is not None:
-                difference = _difference(owner.state, report)
+                difference = _difference(owner.state, report) or _detail(owner, report)
                 rows[owner.id] = dataclasses.replace(row, provider_status=report.status, difference=difference)
         seen = {owner.id for owner, _ in found.present}
         for owner in known:
@@ -114,3 +115,12 @@ def _difference(state: str, report: DeploymentReport) -> str | None:
     if state == "provisioning" and report.outcome == "serving":
         return "the provider says that it serves; it has not answered a probe yet"
     return f"it is {state} here, and the provider says {report.status}"
+
+
+def _detail(owner: DeploymentState, report: DeploymentReport) -> str | None:
+    """What keeps it from being deleted; or that somebody has moved it, past the registry."""
+    if owner.state == "deleting":
+        until = report.committed_until
+        return until and f"it is committed, and billed, until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    moved = report.artifact_id and owner.artifact_id and report.artifact_id != owner.artifact_id
+    return f"it serves another model there: {report.artifact_id}" if moved else None

@@ -333,6 +333,7 @@ def deployment_view(state: DeploymentState, now: datetime, *, known: Sequence[Ch
         billed=ledger.billed_now(state, now),
         billed_from=since,
         billed_to=until,
+        committed_until=state.committed_until,
         hourly_rate=ledger.rate_at(state, now),
         currency=state.currency,
         cost_to_date=ledger.total(one.cost for one in charges),

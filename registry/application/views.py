@@ -125,7 +125,10 @@ class ModelView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentView(View):
-    """`hourly_rate`, `cost_to_date`: None where the price is unknown. `billed`: it may be billed right now."""
+    """`hourly_rate`, `cost_to_date`: None where the price is unknown. `billed`: it may be billed right now.
+
+    `committed_until`: until then it is billed whatever is deleted, and may refuse to be.
+    """
 
     id: str
     model: str
@@ -139,6 +142,7 @@ class DeploymentView(View):
     billed: bool
     billed_from: datetime | None
     billed_to: datetime | None
+    committed_until: datetime | None
     hourly_rate: Decimal | None
     currency: str
     cost_to_date: Decimal | None

@@ -93,6 +93,7 @@ DEPLOYMENTS: list[Column[DeploymentView]] = [
     Column("currency", lambda row: row.currency, piped_only=True),
     Column("billed_from", lambda row: row.billed_from, shown=lambda row: _minute(row.billed_from), spare=5),
     Column("billed_to", lambda row: row.billed_to, piped_only=True),
+    Column("committed_until", lambda row: row.committed_until, piped_only=True),
     Column("connection", lambda row: row.connection, spare=9),
     Column("provider", lambda row: row.provider, piped_only=True),
     Column("provider_id", lambda row: row.provider_id, piped_only=True),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from providers.errors import UnavailableError
+from providers.errors import RejectedError, UnavailableError
 from providers.ports import DeploymentOutcome
+from registry.application.ports import DeploymentQuery
 from registry.application.views import SideBySideView
 from registry.domain.ids import VersionRef
 from tests.fakes import provider_error
@@ -42,6 +45,27 @@ def test_a_deployment_that_serves_here_and_does_not_there(
     (one,) = stage.cloud().deployments.values()
     one.outcome, one.status = outcome, status
     assert differences(stage) == [difference]
+
+
+def test_one_that_somebody_moved_to_another_model(stage: Stage) -> None:
+    stage.active()
+    (one,) = stage.cloud().deployments.values()
+    one.artifact_id = "ft:somebody-elses"
+    assert differences(stage) == ["it serves another model there: ft:somebody-elses"]
+
+
+def test_a_commitment_is_told_and_what_it_keeps_from_being_deleted(stage: Stage) -> None:
+    ref = stage.active()
+    (one,) = stage.cloud().deployments.values()
+    one.committed_until = stage.clock.time + timedelta(days=30)
+    stage.run()
+    stage.registry.commands.retire(ref, ANA)
+    stage.cloud().fail("delete", provider_error(RejectedError), times=9)
+    stage.registry.commands.undeploy(next(iter(stage.log.deployments(DeploymentQuery()))).id, ANA)
+    stage.run()
+    (row,) = rows(stage)
+    assert row.value("committed_until") == one.committed_until
+    assert row.difference == f"it is committed, and billed, until {one.committed_until:%Y-%m-%d %H:%M} UTC"
 
 
 def test_one_that_the_provider_does_not_show_and_one_that_it_shows_again(stage: Stage) -> None:
