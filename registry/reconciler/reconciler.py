@@ -63,7 +63,6 @@ LOOKS = QUIET | {
 }
 """Steps that only look: done once a pass at most, at the pace of the scheduler's `poll`."""
 
-
 NEW_WORK = frozenset({Action.SUBMIT, Action.CREATE})
 """Steps that begin something that may be billed."""
 
@@ -272,10 +271,12 @@ class Reconciler:
         return self._planning.in_motion()
 
     def _left(self, step: Step, looked: set[tuple[str, Action]], now: datetime, *, paced: bool) -> bool:
-        """Whether it is due, and has not been looked at."""
         if (step.subject, step.action) in looked:
             return False
-        return all(now >= time for time, _ in self._waits(step, now, paced=paced))
+        for time, _ in self._waits(step, now, paced=paced):  # noqa: SIM110 -- asked most often of all
+            if now < time:
+                return False
+        return True
 
     def _waits(self, step: Step, now: datetime, *, paced: bool) -> Iterator[tuple[datetime, str]]:
         """Everything that it has to wait for, and why, asked only as far as the answer is taken."""
