@@ -185,8 +185,8 @@ def _problem(answer: httpx2.Response) -> Json:
     """The problem's members; from the gateway's errors, in the shape that OpenAI's clients read, too."""
     try:
         document = cast("Json", answer.json())
-        told: object = document.get("error") or document
-        return {**(cast("Json", told) if isinstance(told, dict) else {}), "detail": words_of(told)}
+        told = cast("Json | str", document.get("error") or document)
+        return {**({} if isinstance(told, str) else told), "detail": words_of(told)}
     except (ValueError, KeyError, AttributeError):
         return {"detail": f"{answer.url.host} answered {answer.status_code}, as no registry does"}
 

@@ -11,7 +11,7 @@ from providers.ports import DeploymentReport
 from registry.domain import sweeping
 from registry.domain.errors import RefusedError
 from registry.domain.events import OrphanAdopted, Price
-from registry.domain.states import ConnectionState, DeploymentState, VersionState
+from registry.domain.states import ConnectionState, DeploymentState, Foreign, VersionState
 from registry.domain.versions import Who
 
 WHO = Who(actor="policy:adopt-orphans")
@@ -43,6 +43,19 @@ def version(**changes: object) -> VersionState:
 def report(**changes: object) -> DeploymentReport:
     known: dict[str, object] = {"id": "srv-1", "name": "tenure-x", "status": "Succeeded", "outcome": "serving"}
     return DeploymentReport(**{**known, **changes})  # pyright: ignore[reportArgumentType] - the caller knows the fields
+
+
+def test_what_is_shown_in_another_case_is_what_was_known_and_no_second_one() -> None:
+    """As Azure does with resource groups; a duplicate would be deleted."""
+    known = orphan(orphan=False, provider_id="/resourceGroups/rg/Dep", name="Dep")
+    stranger = Foreign(provider_id="/resourceGroups/rg/Other", name="Other", status="Succeeded")
+    connection = ConnectionState(name="cloud", provider="azure-openai", foreign=(stranger,))
+    shown = [report(id="/resourcegroups/RG/dep", name="dep", ours=True), report(id="/resourcegroups/RG/other")]
+    found = sweeping.compare(connection, [known], shown)
+    assert [owner.id for owner, _ in found.present] == ["dep_1"]
+    assert (found.orphans, found.missing, found.foreign, found.foreign_gone) == ((), (), (), ())
+    elsewhere = sweeping.compare(connection, [], shown[:1], elsewhere=[known])
+    assert elsewhere.orphans == ()
 
 
 def test_an_orphan_is_adopted_by_the_version_whose_artifact_it_serves() -> None:
