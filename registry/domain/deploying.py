@@ -86,7 +86,8 @@ def attach(
     `deployments`: all that the version ever had. One that was lost and is there after all is attached as a new one.
     """
     existing = list(deployments)
-    if any(one.provider_id == provider_id and one.state not in GONE for one in existing):
+    shown = provider_id.lower()  # Azure shows one id in several cases
+    if any((one.provider_id or "").lower() == shown and one.state not in GONE for one in existing):
         return []
     if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
         raise refused(version, f"{ref_of(version)} is {version.state}: nothing can be attached to it")

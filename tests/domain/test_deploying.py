@@ -146,6 +146,7 @@ def test_what_exists_is_attached_as_serving_and_billed_since_it_was_made() -> No
     deployment = past.deployment()
     assert (deployment.state, deployment.attached, deployment.billed_from) == ("serving", True, START)
     history.when(attached()).changes_nothing()
+    history.when(attached(provider_id="SRV-9")).changes_nothing()
 
 
 def test_one_that_was_lost_and_is_there_after_all_is_attached_as_a_new_one() -> None:
