@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
-from providers.ports import JobReport, Provider
+from providers.ports import JobReport
 from registry.application.commands import training_request
 from registry.application.finishing import finished
-from registry.application.ports import Metric, VersionQuery
+from registry.application.ports import VersionQuery
 from registry.application.unit import Command, Unit
 from registry.domain import events as ev
 from registry.domain import versions
@@ -20,6 +20,7 @@ from registry.domain.plan import Action, Step
 from registry.domain.policy import SchedulerSettings
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
+from registry.reconciler.curves import Curves
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Looking, Waiting
 
@@ -33,6 +34,7 @@ class JobSteps(Steps):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._home: Path = parts.commands.home
+        self._curves = Curves(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {
             Action.SUBMIT: self.submit,
             Action.FIND_JOB: self.find,
@@ -212,7 +214,7 @@ class JobSteps(Steps):
     def _record_losses(self, version: VersionState, job_id: str, *, ended: bool) -> None:
         """Losses that may not be read keep no job from ending."""
         try:
-            self._record_metrics(self._provider(version.connection), version, job_id)
+            self._curves.read(version, job_id)
         except RejectedError as refusal:
             if not ended:
                 raise
@@ -315,31 +317,6 @@ class JobSteps(Steps):
             for one in page.items
             if (one.model, one.version) != (version.model, version.version)
         )
-
-    def _record_metrics(self, provider: Provider, version: VersionState, job_id: str) -> None:
-        key = (str(ref_of(version)), version.attempt)
-        after = self._looks.metrics_step.get(key, 0)
-        points = provider.training.metrics(job_id, after_step=after)
-        if not points:
-            return
-        now = self._clock()
-        self._log.record_metrics(
-            ref_of(version),
-            [
-                Metric(
-                    attempt=version.attempt,
-                    step=point.step,
-                    name=name,
-                    value=value,
-                    epoch=point.epoch,
-                    recorded_at=point.recorded_at or now,
-                )
-                for point in points
-                for name, value in point.metrics.items()
-            ],
-        )
-        # The last step is asked for again: its evaluation may be logged after its training loss.
-        self._looks.metrics_step[key] = max(point.step for point in points) - 1
 
     def _last_metrics(self, version: VersionState) -> dict[str, float]:
         """The last value of each curve of this attempt."""

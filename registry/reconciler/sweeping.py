@@ -22,6 +22,7 @@ from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare, parted
 from registry.domain.versions import Who
+from registry.reconciler.curves import Curves
 from registry.reconciler.idling import Idling
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
@@ -37,11 +38,13 @@ class Sweeping(Steps):
         super().__init__(parts)
         self.jobs = SweepingJobs(parts)
         self._idling = Idling(parts)
+        self._curves = Curves(parts)
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.SWEEP: self.sweep, **self.jobs.performers}
 
     def sweep(self, step: Step) -> Done:
         connection, found = self.look(step.connection)
         self._clean_up(connection)
+        self._curves.read_late(connection)
         self._idling.ask(connection, found.present)
         for owner, report in found.present:
             if owner.orphan:
