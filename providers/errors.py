@@ -51,9 +51,21 @@ class OutcomeUnknownError(ProviderError):
 
 
 class ChatError(ProviderError):
-    """A serving endpoint refused a chat. `status` is HTTP's, `body` the provider's own answer, to be handed through."""
+    """A serving endpoint refused a chat. `status` is HTTP's, `body` the provider's own answer, to be handed through.
 
-    def __init__(self, message: str, *, status: int, body: object = None, code: str | None = None) -> None:
+    `retry_after_s` is what it asked for, in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        body: object = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message, operation="chat", code=code)
         self.status = status
         self.body = body
+        self.retry_after_s = retry_after_s

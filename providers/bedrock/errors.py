@@ -127,9 +127,10 @@ def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, Non
             error = {"message": said, "type": "invalid_request_error", "code": code, "param": None}
             raise ChatError(said, status=_INVALID, body={"error": error}, code=code) from exc
         except ClientError as exc:
-            code, message, status, _ = _parts(exc)
+            code, message, status, headers = _parts(exc)
             body = {"error": {"message": message, "type": code, "code": code, "param": None}}
-            raise ChatError(message, status=status or _BROKEN, body=body, code=code) from exc
+            wait_s = retry_after_s(headers, now=now())
+            raise ChatError(message, status=status or _BROKEN, body=body, code=code, retry_after_s=wait_s) from exc
 
 
 def is_missing(exc: ProviderError) -> bool:

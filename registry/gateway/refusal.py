@@ -52,12 +52,16 @@ class RefusalError(Exception):
         """`x-should-retry`: OpenAI's clients would otherwise ask again after each 409."""
         found = [(b"content-type", b"application/json")]
         if self.retry_after_s is not None:
-            found.append((b"retry-after", str(max(1, round(self.retry_after_s))).encode()))
+            found.append(retry_after(self.retry_after_s))
         if not self.again:
             found.append((b"x-should-retry", b"false"))
         if self.closing:
             found.append((b"connection", b"close"))
         return [*found, *self.more]
+
+
+def retry_after(wait_s: float) -> tuple[bytes, bytes]:
+    return b"retry-after", str(max(1, round(wait_s))).encode()
 
 
 class UpstreamError(RefusalError):

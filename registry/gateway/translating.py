@@ -17,7 +17,7 @@ from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend
 from registry.gateway.counting import Tokens
 from registry.gateway.limits import Limits
-from registry.gateway.refusal import BrokenOffError, UpstreamError
+from registry.gateway.refusal import BrokenOffError, UpstreamError, retry_after
 from registry.gateway.relay import Answer, HeaderList
 
 AHEAD_MAX = 64
@@ -150,6 +150,8 @@ async def _refuse(backend: Backend, error: ChatError, answer: Answer) -> None:
     """The provider's own 4xx, in its own words."""
     body = json.dumps(error.body if error.body is not None else {"error": {"message": error.message}}).encode()
     headers: HeaderList = [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers]
+    if error.retry_after_s is not None:
+        headers.append(retry_after(error.retry_after_s))
     await answer.start(error.status, headers)
     await answer.end(body)
 
@@ -160,7 +162,8 @@ def _failed(error: ProviderError, *, begun: bool) -> Exception:
     match error:
         case ChatError():
             status = error.status if error.status in {503, 504} else 502
-            return UpstreamError(status, "upstream_failed", f"what serves this version failed: {error.message}")
+            message = f"what serves this version failed: {error.message}"
+            return UpstreamError(status, "upstream_failed", message, retry_after_s=error.retry_after_s)
         case UnavailableError():
             return UpstreamError(503, "upstream_unavailable", error.message, retry_after_s=error.retry_after_s)
         case RejectedError():

@@ -157,6 +157,15 @@ def test_errors_before_the_first_piece_have_their_status(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(("status", "told"), [(429, 429), (503, 503), (500, 502)])
+def test_how_long_the_provider_asks_to_wait_is_told_to_the_caller(
+    translator: Translator, door: Door, status: int, told: int
+) -> None:
+    translator.chunks = [ChatError("slow down", status=status, retry_after_s=6.6)]
+    answer = door.ask(BOT)
+    assert (answer.status_code, answer.headers["retry-after"]) == (told, "7")
+
+
 def test_a_refusal_without_a_body_says_what_it_is(translator: Translator, door: Door) -> None:
     translator.chunks = [ChatError("too long", status=400)]
     with pytest.raises(openai.BadRequestError, match="too long"):

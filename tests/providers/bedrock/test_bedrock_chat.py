@@ -13,6 +13,7 @@ from providers.bedrock.answering import Chunks, completion
 from providers.bedrock.asking import asked
 from providers.errors import ChatError
 from providers.ports import Artifact, ServingTarget
+from providers.rehearsal import faults
 from tests.providers.cloud_harness import CloudHarness
 
 NOVA = "amazon.nova-micro-v1:0:128k"
@@ -351,3 +352,15 @@ def test_bedrocks_own_refusal_is_handed_through(harness: CloudHarness) -> None:
     with pytest.raises(ChatError, match="toolConfig field must be defined") as error:
         harness.connect().chat.complete(TARGET, {"messages": [HELLO, CALLED, TOLD]}, timeout_s=5)
     assert (error.value.status, error.value.code) == (400, "ValidationException")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_when_bedrock_says_how_long_to_wait_the_refusal_of_a_chat_says_it_too(
+    harness: CloudHarness, stream: bool
+) -> None:
+    harness.rehearsal.faults.inject("bedrock*", faults.throttled("seconds", seconds=7), times=None)
+    chat = harness.connect().chat
+    ask = chat.stream if stream else chat.complete
+    with pytest.raises(ChatError) as error:
+        list(ask(TARGET, {"messages": [HELLO]}, timeout_s=5))
+    assert (error.value.status, error.value.retry_after_s) == (429, 7)
