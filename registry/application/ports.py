@@ -250,7 +250,9 @@ class EventLog(Protocol):
         ...
 
     def record_metrics(self, ref: VersionRef, points: Sequence[Metric]) -> None:
-        """Telemetry, not events: durable with the next commit, replaced when recorded again."""
+        """Telemetry, not events: durable with the next commit, replaced when recorded again. What no database can hold
+        (a step beyond 64 bits, a name that is no text) is left out.
+        """
         ...
 
     def metrics(self, ref: VersionRef, *, attempt: int | None = None) -> Sequence[Metric]:

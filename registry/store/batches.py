@@ -6,6 +6,7 @@ A record's payload is one line per thing, the first letter saying which: `T` the
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from registry.store.usage import UsageRow, parse_usage
 from registry.store.values import canonical_text, naive_utc
 
 EVENTS_PER_APPEND_MAX = 10_000
+STEP_MAX = 2**63 - 1
 
 MetricRow = tuple[str, int, int, int, str, float, float | None, datetime]
 """model, number, attempt, step, name, value, epoch, naive recorded_at"""
@@ -129,6 +131,14 @@ def check_text(*texts: str | None) -> None:
             canonical_text(text)
 
 
+def fits(step: int, name: str) -> bool:
+    """Whether the database can hold such a point: one in the journal that it cannot would stop everything after it."""
+    with contextlib.suppress(UnicodeEncodeError):
+        name.encode()
+        return -STEP_MAX <= step <= STEP_MAX
+    return False
+
+
 def metric_row(ref: VersionRef, point: Metric) -> MetricRow:
     return (
         ref.model,
@@ -178,7 +188,8 @@ def batch_of(number: int, payload: bytes, *, position: int, hash: str) -> Batch:
                 batch.usage.append(parse_usage(line[1:]))
             case _:
                 *values, time = json.loads(line[1:])
-                batch.metrics.append((*values, datetime.fromisoformat(time)))
+                if fits(values[3], values[4]):
+                    batch.metrics.append((*values, datetime.fromisoformat(time)))
     return batch
 
 

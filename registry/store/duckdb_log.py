@@ -46,7 +46,7 @@ from registry.domain.ids import (
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, State, VersionState
 from registry.store import opening, tools
 from registry.store.applier import Applier, remove
-from registry.store.batches import Request, check_text, drafts_of, metric_row
+from registry.store.batches import Request, check_text, drafts_of, fits, metric_row
 from registry.store.home import Home
 from registry.store.journal import Segment
 from registry.store.ledger import Ledger
@@ -135,8 +135,9 @@ class DuckDBLog:
 
     def record_metrics(self, ref: VersionRef, points: Sequence[Metric]) -> None:
         self._check()
-        if points:
-            self._writer.submit(Request(metrics=[metric_row(ref, point) for point in points]))
+        rows = [metric_row(ref, point) for point in points if fits(point.step, point.name)]
+        if rows:
+            self._writer.submit(Request(metrics=rows))
 
     def record_usage(self, usage: Sequence[Usage]) -> None:
         self._check()

@@ -40,7 +40,7 @@ from registry.domain.ids import (
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, RegistryState, State, VersionState
 from registry.store import memory_ledger, tools
 from registry.store import usage as usages
-from registry.store.batches import Request, check_text, drafts_of, metric_row
+from registry.store.batches import Request, check_text, drafts_of, fits, metric_row
 from registry.store.chain import GENESIS, event_of, line, row_of
 from registry.store.journal import Tip
 from registry.store.projection import copy_of, empty_state
@@ -134,6 +134,8 @@ class MemoryLog:
             self._check()
             held = self._metrics.setdefault(ref, {})
             for point in points:
+                if not fits(point.step, point.name):
+                    continue
                 metric_row(ref, point)
                 held[point.attempt, point.step, point.name] = point
 

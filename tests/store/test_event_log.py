@@ -527,6 +527,13 @@ def test_a_loss_that_is_not_a_number_is_telemetry_too(log: Log) -> None:
     assert second.value == float("inf")
 
 
+def test_a_point_that_no_database_can_hold_is_left_out_and_stops_nothing(log: Log) -> None:
+    ref = VersionRef("a", 1)
+    log.record_metrics(ref, [point(10**26, 0.5), point(1, 0.4, name="\ud800"), point(2, 0.3)])
+    log.record_metrics(ref, [point(-(10**26), 0.5)])
+    assert list(log.metrics(ref)) == [point(2, 0.3)]
+
+
 # Closing
 
 
