@@ -68,6 +68,7 @@ _KNOWN = re.compile(
     | (?:ft:|file-|ftjob-|ftckpt-|req[_-]|tenure-|dep_)[\w.:-]+        # ids of the providers, names of ours
     | (?:gpt|o\d|davinci|babbage|text|computer|amazon|anthropic|meta|mistral|cohere|qwen|smollm)[\w.]*[.:-][\w.:-]*
     | [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}
+    | [\w-]{1,60}(?:\.[\w-]{1,60})*\.(?:safetensors|json|jsonl|bin|pt|pth|pkl|gguf|jinja|txt|py)   # files of a model
     | [a-z][a-z0-9.-]{0,62}@\d{1,9}                                     # support-bot@3
     | [a-z]{2}(?:-[a-z]+){1,3}-\d | [A-Za-z]+(?:Exception|Error)
     """,

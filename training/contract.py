@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ CHECKPOINTS_FOLDER = "checkpoints"
 MANIFEST_FILE = "manifest.json"
 HEARTBEAT_S = 5.0
 """A live run rewrites status.json at least this often while it trains, in seconds."""
+STEP_MAX = 2**53
+"""The last whole number that every reader of JSON has exactly; what claims to be later is no step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,10 @@ def read_status(out: Path) -> RunStatus | None:
 
 
 def read_progress(out: Path, *, offset: int = 0) -> tuple[list[ProgressPoint], int]:
-    """The points after byte `offset`, and the offset to go on from. Half a last line is left for the next read."""
+    """The points after byte `offset`, and the offset to go on from. Half a last line is left for the next read.
+
+    A line that is no point is passed over: training code of the user's own can write into this file, too.
+    """
     try:
         with (out / PROGRESS_FILE).open("rb") as file:
             file.seek(offset)
@@ -141,8 +147,28 @@ def read_progress(out: Path, *, offset: int = 0) -> tuple[list[ProgressPoint], i
     except FileNotFoundError:
         return [], offset
     whole, _, _ = chunk.rpartition(b"\n")
-    points = [ProgressPoint(**json.loads(line)) for line in whole.split(b"\n") if line.strip()]
+    points = [point for line in whole.split(b"\n") if line.strip() and (point := point_of(line)) is not None]
     return points, offset + (len(whole) + 1 if whole else 0)
+
+
+def point_of(line: bytes, *, at: float = 0.0) -> ProgressPoint | None:
+    """A line's point; None for what is none. `at`: when, for a line that does not say. Figures that are no finite
+    numbers are left out.
+    """
+    try:
+        row = json.loads(line)
+        step, epoch = int(row["step"]), row.get("epoch")
+        metrics = {str(name): float(value) for name, value in cast("dict[str, float]", row["metrics"]).items()}
+        "".join(metrics).encode()
+        point = ProgressPoint(
+            step=step,
+            epoch=None if epoch is None or not math.isfinite(float(epoch)) else float(epoch),
+            at=float(row.get("at", at)),
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    return point if 0 <= step <= STEP_MAX and math.isfinite(point.at) else None
 
 
 def read_manifest(out: Path) -> Manifest | None:

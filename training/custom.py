@@ -7,28 +7,40 @@ outlives a killed run is not started a second time beside it.
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
+import dataclasses
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from training.contract import CHECKPOINTS_FOLDER, LOG_FILE, RunSpec, write_json
+import psutil
+
+from training.contract import CHECKPOINTS_FOLDER, LOG_FILE, RunSpec, point_of, write_json
+from training.log import telling_line
 from training.report import Reporter, RunFaultError
 
 SCRIPT_PROGRESS_FILE: Final = "script-progress.jsonl"
 POLL_S: Final = 0.5
 TERMINATE_S: Final = 10.0
 """How long a cancelled script may take to end before it is killed."""
+DATA_FOLDER: Final = "data"
+ROUNDS_MAX: Final = 10
+"""How often the processes are looked through for what the script has left, which may start more meanwhile."""
+KILLED: Final = 128 + signal.SIGKILL
+"""How a shell tells that what it ran was killed."""
+SAID_MAX: Final = 500
 
 
 def run_script(
     spec: RunSpec, *, base: Path, out: Path, result: Path, reporter: Reporter, lock: int | None
 ) -> Mapping[str, float]:
-    """Blocks until the script has ended. Returns the last train_loss and valid_loss it told.
+    """Blocks until the script has ended, and ends what it has left running. Returns the last train_loss and valid_loss
+    it told.
 
     `lock`: a file descriptor that the script inherits. Raises RunFaultError when it fails; when this is interrupted,
     the script is ended too.
@@ -36,9 +48,11 @@ def run_script(
     result.mkdir()
     (out / CHECKPOINTS_FOLDER).mkdir(exist_ok=True)
     progress = _ScriptProgress(out / SCRIPT_PROGRESS_FILE, reporter)
+    data = out / DATA_FOLDER
+    values = _values(_with_own_data(spec, data), base, result, out)
     process = subprocess.Popen(
-        _command(spec, base, result, out),
-        env=os.environ | _environment(spec, base, result, out),
+        [sys.executable, "-u", str(spec.code), *_arguments(values)],
+        env=os.environ | {_variable(name): value for name, value in values.items()},
         pass_fds=() if lock is None else (lock,),
     )
     try:
@@ -47,25 +61,45 @@ def run_script(
             _wait(process, POLL_S)
     finally:
         _end(process)
+        _end_what_is_left(result)
+        shutil.rmtree(data, ignore_errors=True)
     progress.read()
     if process.returncode != 0:
-        raise RunFaultError(
-            f"the training script ended with exit code {process.returncode}; its output is in {out / LOG_FILE}"
-        )
-    if not any(result.iterdir()):
+        raise RunFaultError(_why(process.returncode, out / LOG_FILE))
+    if not result.is_dir() or not any(result.iterdir()):
         raise RunFaultError("the training script left nothing in its output folder")
     return progress.last
 
 
-def _command(spec: RunSpec, base: Path, result: Path, out: Path) -> list[str]:
-    values = _values(spec, base, result, out)
-    arguments = [word for name in ("train", "validation", "base_model", "output", "hyperparameters") if name in values
-                 for word in ("--" + name.replace("_", "-"), values[name])]  # fmt: skip
-    return [sys.executable, "-u", str(spec.code), *arguments]
+def _with_own_data(spec: RunSpec, folder: Path) -> RunSpec:
+    """Copies for the script to do with as it likes: other versions train on the same files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    train = shutil.copyfile(spec.train, folder / "train.jsonl")
+    if spec.validation is None:
+        return dataclasses.replace(spec, train=str(train))
+    validation = shutil.copyfile(spec.validation, folder / "validation.jsonl")
+    return dataclasses.replace(spec, train=str(train), validation=str(validation))
 
 
-def _environment(spec: RunSpec, base: Path, result: Path, out: Path) -> dict[str, str]:
-    return {f"TENURE_{name.upper()}": value for name, value in _values(spec, base, result, out).items()}
+def _arguments(values: Mapping[str, str]) -> list[str]:
+    return [word for name in ("train", "validation", "base_model", "output", "hyperparameters") if name in values
+            for word in ("--" + name.replace("_", "-"), values[name])]  # fmt: skip
+
+
+def _variable(name: str) -> str:
+    return f"TENURE_{name.upper()}"
+
+
+def _why(code: int, log: Path) -> str:
+    how = f"ended with exit code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"was ended by {signal.Signals(-code).name}"
+    if code in {-signal.SIGKILL, KILLED}:
+        how += " (most likely the machine ran out of memory)"
+    said = telling_line(log)
+    return f"the training script {how}{f': {said[:SAID_MAX]}' if said else ''}; its output is in {log}"
 
 
 def _values(spec: RunSpec, base: Path, result: Path, out: Path) -> dict[str, str]:
@@ -100,6 +134,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _end_what_is_left(result: Path) -> None:
+    """Whatever the script has started, wherever it went: it is known by the environment that it was given."""
+    for _ in range(ROUNDS_MAX):
+        left = [one for one in psutil.process_iter() if _works_for(one, result)]
+        if not left:
+            return
+        print(f"ending what the script left running: {sorted(one.pid for one in left)}")  # noqa: T201 - the run's log
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, timeout=TERMINATE_S)
+
+
+def _works_for(process: psutil.Process, result: Path) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.environ().get(_variable("output")) == str(result)
+    return False
+
+
 class _ScriptProgress:
     """Reads what the script appended since the last look; lines that are not progress are left out."""
 
@@ -122,15 +175,10 @@ class _ScriptProgress:
             self._take(line)
 
     def _take(self, line: bytes) -> None:
-        try:
-            row = json.loads(line)
-            step = int(row["step"])
-            metrics = {str(name): float(value) for name, value in cast("dict[str, float]", row["metrics"]).items()}
-            epoch = None if row.get("epoch") is None else float(row["epoch"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+        point = point_of(line)
+        if point is None:
             print(f"progress: not a point: {line[:200]!r}")  # noqa: T201 - the run's log is its standard output
             return
-        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self.last |= {name: value for name, value in metrics.items() if name in {"train_loss", "valid_loss"}}
-        self._reporter.running(step=step, steps_total=None)
-        self._reporter.point(step, epoch, metrics)
+        self.last |= {name: value for name, value in point.metrics.items() if name in {"train_loss", "valid_loss"}}
+        self._reporter.running(step=point.step, steps_total=None)
+        self._reporter.point(point.step, point.epoch, point.metrics)

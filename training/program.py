@@ -84,8 +84,6 @@ def _run(spec_path: Path, out: Path, lock: int | None) -> int:
                 return _supervise(spec_path, out, workers, reporter)
             metrics = _train(spec, out, reporter, lock, main_rank=rank == 0)
         except CancelledError:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
             if read_manifest(out) is not None:
                 reporter.finish("succeeded")
                 return SUCCEEDED
@@ -247,7 +245,10 @@ def _lock(out: Path) -> Generator[int | None]:
 @contextlib.contextmanager
 def _cancellation() -> Generator[None]:
     def cancel(signum: int, frame: object) -> None:
+        """Once: who asks again must not interrupt the ending of what runs."""
         del signum, frame
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise CancelledError
 
     if threading.current_thread() is not threading.main_thread():

@@ -10,15 +10,15 @@ import shutil
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from providers.errors import RejectedError, UnavailableError
 from providers.redaction import redacted
 from training.contract import write_json
+from training.log import telling_line
 
 RECORD_FILE = "record.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-TAIL_BYTES = 64_000
 
 
 def named_folder(parent: Path, name: str) -> Path | None:
@@ -53,10 +53,16 @@ def make_folder(parent: Path, name: str, files: Mapping[str, object]) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
+    """None where there is no such file. Raises RejectedError for one that holds no JSON object."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        value: object = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as exc:
+        raise RejectedError(f"{path} is damaged: {exc}", operation="read") from exc
+    if not isinstance(value, dict):
+        raise RejectedError(f"{path} is damaged: no JSON object", operation="read")
+    return cast("dict[str, Any]", value)
 
 
 @contextlib.contextmanager
@@ -69,23 +75,9 @@ def disk_trouble(operation: str) -> Generator[None, None, None]:
         raise UnavailableError(f"{exc.strerror or exc}{where}", operation=operation) from exc
 
 
-def tail(log: Path, *, lines: int) -> Sequence[str]:
-    """The last lines; of a progress bar that redraws itself only what it showed last."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return [line for line in shown if line][-lines:]
-
-
 def last_words(log: Path) -> str:
     """One line that says best why a program ended, redacted: it enters the event log, and can quote data."""
-    lines = tail(log, lines=40)
-    telling = [line for line in lines if re.search(r"(?i)error|exception|killed|not found", line)]
-    return redacted((telling or [*lines] or ["it printed nothing"])[-1])
+    return redacted(telling_line(log) or "it printed nothing")
 
 
 def _rename(fresh: Path, folder: Path) -> None:

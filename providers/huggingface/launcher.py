@@ -55,7 +55,8 @@ class Launcher(Protocol):
         ...
 
     def stop(self, folder: Path, *, grace_s: float) -> None:
-        """Ask, then kill what is left after `grace_s`, children too. Returns when nothing lives there any more.
+        """Ask, then kill what is left after `grace_s`: whatever the program has started, even where it has ended.
+        Returns when nothing of it lives any more.
 
         Raises OutcomeUnknownError when it cannot be killed (a process stuck in the kernel).
         """

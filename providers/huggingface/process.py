@@ -6,6 +6,9 @@ one could start, even when the registry is killed there; and the kernel releases
 whatever happens. `process.pid` is written by the child before it becomes the program. A pid is believed only while
 that process has the lock file open, which neither a reused pid nor a jumping clock can fake
 (docs/decisions/0010-process-identity.md).
+
+Everything that a program starts inherits its environment, in which the folder stands: what has left the group, closed
+the lock or lost its parent is found by that, and ended with the program.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from providers.huggingface.launcher import Handle, Program
 
 LOCK_FILE = "process.lock"
 PID_FILE = "process.pid"
+FOLDER_VARIABLE = "TENURE_PROGRAM_FOLDER"
 START_S_MAX = 10.0
 """Between fork and the pid's line lie a few milliseconds, on a machine that swaps perhaps seconds."""
 KILL_S_MAX = 15.0
@@ -86,16 +90,20 @@ class ProcessLauncher:
                 leader.send_signal(signal.SIGCONT)  # a paused process hears SIGTERM only when it goes on
 
     def stop(self, folder: Path, *, grace_s: float) -> None:
-        if not _is_held(folder):
-            return
-        members = _members(folder)
+        members = _members(folder) if _is_held(folder) else []
         self.ask_to_stop(folder)
-        if not _wait_for(lambda: not _is_held(folder), seconds_max=grace_s):
-            members += _members(folder)
-        for process in members:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        if not _wait_for(lambda: not _is_held(folder), seconds_max=KILL_S_MAX):
+        _wait_for(lambda: not _is_held(folder), seconds_max=grace_s)
+
+        def all_gone() -> bool:
+            """Looked for until nobody is there: what was killed may have started more in between."""
+            found = [*members, *_members(folder)]
+            members.clear()
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return not found and not _is_held(folder)
+
+        if not _wait_for(all_gone, seconds_max=KILL_S_MAX):
             raise OutcomeUnknownError(f"the process in {folder} survives SIGKILL", operation="stop")
         _reap()
 
@@ -108,7 +116,7 @@ class ProcessLauncher:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=dict(program.env),
+                env={**program.env, FOLDER_VARIABLE: str(folder)},
                 start_new_session=True,
                 pass_fds=(lock,),
             )
@@ -164,10 +172,21 @@ def _leader(folder: Path) -> psutil.Process | None:
 
 
 def _members(folder: Path) -> list[psutil.Process]:
-    """The process group that was started here: the one of that number in which somebody has the lock."""
+    """The process group that was started here, the one of that number in which somebody has the lock; and whatever
+    else was started by it.
+    """
     number = _pid_in(folder)
-    group = [process for process in _processes() if number is not None and _group_of(process.pid) == number]
-    return group if any(_has_open(process, folder / LOCK_FILE) for process in group) else []
+    everybody = list(_processes())
+    group = [process for process in everybody if number is not None and _group_of(process.pid) == number]
+    if not any(_has_open(process, folder / LOCK_FILE) for process in group):
+        group = []
+    return [*group, *(process for process in everybody if process not in group and _was_started_in(process, folder))]
+
+
+def _was_started_in(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.environ().get(FOLDER_VARIABLE) == str(folder)
+    return False
 
 
 def _has_open(process: psutil.Process, file: Path) -> bool:

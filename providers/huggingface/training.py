@@ -7,6 +7,7 @@ process died without a word is started again, which resumes from its newest chec
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -26,7 +27,6 @@ from providers.huggingface.folders import (
     named_folder,
     names_in,
     read_json,
-    tail,
 )
 from providers.huggingface.launcher import Launcher, Program
 from providers.huggingface.settings import Settings
@@ -44,6 +44,7 @@ from training.contract import (
     read_status,
     write_json,
 )
+from training.log import tail
 
 JOBS_FOLDER = "jobs"
 SPEC_FILE = "spec.json"
@@ -120,27 +121,27 @@ class LocalTraining:
             there = self._record(request.name)
         if there is None or there["token"] != request.token:
             raise RejectedError(f"job {request.name} exists with another token", operation="create-job")
-        report = self._look(request.name)
+        report = self._seen(request.name)
         assert report is not None
         return report
 
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
-        found = [one for one in self._names() if one == name or (self._record(one) or {}).get("token") == token]
-        return [report for one in found if (report := self._look(one)) is not None]
+        found = [one for one in self._names() if one == name or self._token(one) == token]
+        return [report for one in found if (report := self._seen(one)) is not None]
 
     def unfinished(self) -> Sequence[JobReport]:
         """Those that have a process: the others are started, or started again, only when they are asked for."""
         with disk_trouble("list-jobs"):
             alive = [name for name in names_in(self._jobs) if self._launcher.find(self._jobs / name) is not None]
-        found = [report for name in alive if (report := self._look(name)) is not None]
+        found = [report for name in alive if (report := self._seen(name)) is not None]
         return [one for one in found if one.outcome == "running"]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
-        return {name: report for name in ids if (report := self._look(name)) is not None}
+        return {name: report for name in ids if (report := self._seen(name)) is not None}
 
     def metrics(self, id: str, *, after_step: int) -> Sequence[MetricPoint]:
         out = named_folder(self._jobs, id)
-        report = self._look(id)
+        report = self._seen(id)
         if out is None or report is None:
             return []
         points = _by_step(read_progress(out)[0])
@@ -186,6 +187,11 @@ class LocalTraining:
         with disk_trouble("read-job"):
             return None if folder is None else read_json(folder / RECORD_FILE)
 
+    def _token(self, name: str) -> object:
+        with contextlib.suppress(RejectedError):
+            return (self._record(name) or {}).get("token")
+        return None
+
     def _make(self, request: TrainingRequest) -> None:
         spec = RunSpec(
             name=request.name,
@@ -207,17 +213,35 @@ class LocalTraining:
         }
         make_folder(self._jobs, request.name, {RECORD_FILE: record, SPEC_FILE: dataclasses.asdict(spec)})
 
-    def _look(self, name: str) -> JobReport | None:
+    def _seen(self, name: str) -> JobReport | None:
+        """As `_look`. Training code can write wherever we can: a job whose files it has damaged has failed, one whose
+        record it has removed is gone, and neither leaves a process behind or keeps other jobs from being seen.
+        """
+        out = named_folder(self._jobs, name)
+        if out is None:
+            return None
+        try:
+            report = self._look(name, out)
+        except (RejectedError, ValueError, TypeError, KeyError) as exc:
+            said = exc.message if isinstance(exc, RejectedError) else f"{out} is damaged: {type(exc).__name__}: {exc}"
+            report = JobReport(id=name, name=name, status="failed", outcome="failed", error=redacted(said))
+            self._launcher.stop(out, grace_s=0)
+        if report is None:
+            self._launcher.stop(out, grace_s=0)
+        return report
+
+    def _look(self, name: str, out: Path) -> JobReport | None:
         """The job as it stands, moved on where it can be."""
         record = self._record(name)
-        out = named_folder(self._jobs, name)
-        if record is None or out is None:
+        if record is None:
             return None
         with self._one_at_a_time, disk_trouble("read-job"):
             # The process first: what one that is dead by now has written is then all there will ever be.
             handle = self._launcher.find(out)
             status = read_status(out)
             final = _final(name, out, status, record)
+            if handle is None:
+                self._launcher.stop(out, grace_s=0)  # what it has started, too
             if final is not None:
                 return final
             if handle is not None:

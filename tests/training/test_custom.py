@@ -9,11 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.training.conftest import Runs
 from training import custom
 from training.contract import read_manifest, read_progress, read_status
+from training.program import PARTIAL_FOLDER
 
 ROOT = Path(__file__).parents[2]
 COPY = """
@@ -143,3 +145,84 @@ def test_the_example_trains(runs: Runs) -> None:
     points, _ = read_progress(runs.out)
     assert [point.step for point in points] == [1, 2, 3]
     assert points[-1].metrics["train_loss"] < points[0].metrics["train_loss"]
+
+
+def test_points_that_nothing_can_hold_are_left_out_and_the_run_goes_on(runs: Runs) -> None:
+    lines = [
+        '{"step": 1, "metrics": {"train_loss": 2.0}, "epoch": NaN}',
+        '{"step": 1e400, "metrics": {"train_loss": 1.0}}',
+        '{"step": 99999999999999999999999999, "metrics": {"train_loss": 1.0}}',
+        '{"step": -3, "metrics": {"train_loss": 1.0}}',
+        '{"step": 2, "metrics": {"\\ud800": 1.0}}',
+        "[" * 100_000,
+    ]
+    text = COPY + f"open(os.environ['TENURE_PROGRESS'], 'w').write({chr(10).join(lines)!r} + chr(10))\n"
+    assert runs.run(code=script(runs, text)) == 0
+    points, _ = read_progress(runs.out)
+    assert [(point.step, point.epoch, dict(point.metrics)) for point in points] == [(1, None, {"train_loss": 2.0})]
+
+
+def test_what_the_script_does_to_its_data_no_other_run_sees(runs: Runs) -> None:
+    before = Path(runs.spec.train).read_bytes()
+    text = COPY + "[open(os.environ[n], 'w').write('gone') for n in ('TENURE_TRAIN', 'TENURE_VALIDATION')]\n"
+    assert runs.run(code=script(runs, text)) == 0
+    assert Path(runs.spec.train).read_bytes() == before
+    assert Path(str(runs.spec.validation)).read_text() != "gone"
+
+
+@pytest.mark.parametrize(
+    "leaving",
+    [
+        "subprocess.Popen([sys.executable, '-S', '-c', deaf])",
+        "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0: os.closerange(0, 99); time.sleep(600)\n os._exit(0)",
+    ],
+    ids=["child", "daemon"],
+)
+def test_what_the_script_left_running_is_ended_with_it(runs: Runs, leaving: str) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    assert runs.run(code=script(runs, f"{COPY}import subprocess, time\ndeaf = {deaf!r}\n{leaving}\n")) == 0
+    assert not [one for one in psutil.process_iter() if custom._works_for(one, runs.out / PARTIAL_FOLDER)]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "was ended by SIGSEGV; its"),
+        ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL (most likely the machine ran out of memory); its"),
+        ("raise SystemExit(137)", "ended with exit code 137 (most likely the machine ran out of memory); its"),
+    ],
+)
+def test_how_a_script_ended_is_said_in_words(runs: Runs, text: str, why: str) -> None:
+    assert runs.run(code=script(runs, text)) == 1
+    assert why in error(runs)
+
+
+def test_a_script_that_fails_is_quoted(runs: Runs) -> None:
+    runs.out.mkdir()
+    (runs.out / "log.txt").write_bytes(b"\xff noise\nTraceback\nModuleNotFoundError: No module named 'x'\n")
+    assert runs.run(code=script(runs, "raise SystemExit(1)")) == 1
+    assert "ended with exit code 1: ModuleNotFoundError: No module named 'x'; its output is in" in error(runs)
+
+
+def test_asking_again_to_cancel_does_not_save_a_deaf_script(runs: Runs) -> None:
+    text = (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "open(os.environ['TENURE_PROGRESS'], 'a').write('{\"step\": 1, \"metrics\": {}}\\n')\ntime.sleep(60)\n"
+    )
+    spec = runs.write(code=script(runs, text))
+    code = (
+        "import sys; from training import custom, program; custom.TERMINATE_S = 1; sys.exit(program.main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(spec), str(runs.out)], cwd=ROOT)
+    try:
+        tick = threading.Event()
+        while not read_progress(runs.out)[0]:
+            assert process.poll() is None
+            tick.wait(0.02)
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+            tick.wait(0.1)
+        assert process.wait(30) == 3
+    finally:
+        process.kill()
+    assert not [one for one in psutil.process_iter() if custom._works_for(one, runs.out / PARTIAL_FOLDER)]

@@ -12,12 +12,13 @@ import pytest
 from providers.errors import RejectedError
 from providers.huggingface import environment
 from providers.huggingface.base_models import find_base_model
-from providers.huggingface.folders import last_words, make_folder, tail
+from providers.huggingface.folders import last_words, make_folder
 from providers.huggingface.settings import Settings, settings_of
 from providers.optional import Completing
 from providers.ports import Connection
 from tests.providers.huggingface.local_harness import LocalHarness
 from tests.providers.huggingface.stand_in import make_model
+from training.log import tail
 
 
 def settings(folder: Path, **given: object) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -193,23 +194,30 @@ def test_what_a_dead_program_left_behind_is_ended_before_another_starts(folder: 
     assert launcher.start(folder, program(folder, SLEEPER)) is not None
 
 
-def test_a_pid_that_was_given_to_somebody_else_is_not_taken_for_ours(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_program_left_behind_is_ended_wherever_it_went_and_strangers_are_not(folder: Path) -> None:
+    """It has a session of its own, no lock and no parent, and the program's number is somebody else's now."""
     launcher = ProcessLauncher()
-    launcher.start(
-        folder, program(folder, "import os, time\nos.setsid if os.fork() else os.setsid() or time.sleep(600)")
-    )
-    until(lambda: launcher.exit_code(folder) == 0)
+    away = "import os, time\nif os.fork() == 0:\n os.setsid(); os.closerange(3, 99); print(os.getpid(), flush=True)"
+    launcher.start(folder, program(folder, away + "; time.sleep(600)"))
+    until(lambda: launcher.exit_code(folder) == 0 and (folder / "log.txt").read_text().endswith("\n"))
+    left = psutil.Process(int((folder / "log.txt").read_text()))
     stranger = subprocess.Popen([sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE, start_new_session=True)
     (folder / PID_FILE).write_text(f"{stranger.pid}\n")
     assert launcher.find(folder) is None
-    monkeypatch.setattr(module, "KILL_S_MAX", 0.1)
-    with pytest.raises(OutcomeUnknownError, match="survives"):
-        launcher.stop(folder, grace_s=0)
+    launcher.stop(folder, grace_s=0)
+    until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE)
     assert stranger.poll() is None
     stranger.kill()
     stranger.communicate()
+
+
+def test_a_folder_whose_lock_stays_held_is_said_to_be_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    monkeypatch.setattr(module, "KILL_S_MAX", 0.1)
+    with (folder / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OutcomeUnknownError, match="survives"):
+            ProcessLauncher().stop(folder, grace_s=0)
 
 
 def test_a_program_that_cannot_be_executed_ends_with_its_reason_in_the_log(folder: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from providers.errors import RejectedError, UnavailableError
@@ -255,3 +256,43 @@ def test_a_disk_that_cannot_be_written_is_a_reason_to_come_back_later(harness: L
         harness.connect().training.submit(harness.training_request("job-1"))
     with pytest.raises(UnavailableError, match="jobs"):
         harness.connect().training.find(name="job-1", token="t")
+
+
+@pytest.mark.parametrize("file", ["record.json", "status.json", "manifest.json", "spec.json"])
+def test_a_job_whose_files_were_damaged_has_failed_alone_and_leaves_no_process(
+    harness: LocalHarness, file: str
+) -> None:
+    training = harness.connect().training
+    training.submit(harness.behaving("job-1", "with-child"))
+    training.submit(harness.training_request("job-2", ends=False))
+    harness.job_at_step("job-1", 2)
+    trainer = harness.process("jobs", "job-1")
+    (harness.place("jobs", "job-1") / file).write_text('{"state": ')
+    reports = harness.connect().training.poll(["job-1", "job-2"])
+    assert reports["job-2"].outcome == "running"
+    training.submit(harness.training_request("job-3", ends=False))
+    if file != "spec.json":
+        assert reports["job-1"].outcome == "failed"
+        assert f"{file} is damaged" in str(reports["job-1"].error) or "JSONDecodeError" in str(reports["job-1"].error)
+        assert not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_job_that_has_removed_its_record_is_gone_with_its_processes(harness: LocalHarness) -> None:
+    harness.connect().training.submit(harness.behaving("job-1", "with-child"))
+    harness.job_at_step("job-1", 2)
+    trainer = harness.process("jobs", "job-1")
+    children = trainer.children()
+    (harness.place("jobs", "job-1") / "record.json").unlink()
+    assert harness.connect().training.poll(["job-1"]) == {}
+    for one in (trainer, *children):
+        assert not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+
+
+def test_lines_that_are_no_points_do_not_hide_the_losses(harness: LocalHarness) -> None:
+    harness.connect().training.submit(harness.training_request("job-1", ends=False))
+    harness.job_at_step("job-1", 2)
+    with (harness.place("jobs", "job-1") / "progress.jsonl").open("a") as file:
+        file.write('nonsense\n[1]\n{"step": "x", "metrics": {}}\n{"step": 1e999, "metrics": {"train_loss": 1}}\n')
+        file.write('{"step": 99999999999999999999999, "metrics": {"train_loss": 1.0}}\n' + "[" * 100_000 + "\n")
+        file.write('{"step": 9, "metrics": {"\\ud800": 1.0}}\n')
+    assert [one.step for one in harness.connect().training.metrics("job-1", after_step=0)] == [1, 2]

@@ -1,0 +1,32 @@
+"""The end of a program's log, and the line in it that says best why the program ended."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+TAIL_BYTES: Final = 64_000
+LOOKED_AT: Final = 40
+"""Lines in which the reason is looked for."""
+
+
+def tail(log: Path, *, lines: int) -> Sequence[str]:
+    """The last lines; of a progress bar that redraws itself only what it showed last."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    return [line for line in shown if line][-lines:]
+
+
+def telling_line(log: Path) -> str | None:
+    """None where nothing was printed."""
+    lines = tail(log, lines=LOOKED_AT)
+    telling = [line for line in lines if re.search(r"(?i)error|exception|killed|not found", line)]
+    return (telling or [*lines] or [None])[-1]
