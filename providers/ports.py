@@ -214,13 +214,15 @@ class Upstream:
     """Where OpenAI's own chat requests for a target can be sent as they are.
 
     `model`: what their `model` must say there. `headers` hold the credential, good for a minute at least: ask again
-    later. `ca_bundle`: certificates to believe instead of the system's.
+    later. `ca_bundle`: certificates to believe instead of the system's. `check` raises ChatError for a request that
+    what serves there would break on, or answer otherwise than asked.
     """
 
     url: str
     model: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     ca_bundle: str | None = None
+    check: Callable[[Mapping[str, object]], None] | None = None
 
 
 class Training(Protocol):

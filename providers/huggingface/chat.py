@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 
@@ -70,7 +70,7 @@ class LocalChat:
 
     def upstream(self, target: ServingTarget) -> Upstream | None:
         server = self._server(target)
-        return Upstream(url=server.url + PATH, model=server.model)
+        return Upstream(url=server.url + PATH, model=server.model, check=_check)
 
     def close(self) -> None:
         self._client.close()
@@ -82,12 +82,30 @@ class LocalChat:
         return server
 
 
-def _check(request: ChatRequest) -> None:
-    """What transformers' server would answer 500 to is refused as OpenAI refuses it. Raises ChatError (400)."""
-    if not request.get("messages"):
-        message = "'messages' must hold at least one message."
-        error = {"message": message, "type": "invalid_request_error", "param": "messages", "code": "invalid_value"}
-        raise ChatError(message, status=400, body={"error": error}, code="invalid_value")
+def _check(request: Mapping[str, object]) -> None:
+    """What transformers' server would answer 500 to, or with one answer where several were asked for, is refused as
+    OpenAI refuses it. Raises ChatError (400).
+    """
+    messages = request.get("messages")
+    if not messages or not isinstance(messages, list):
+        raise _refused("messages", "must be a list of at least one message.")
+    if not all(isinstance(one, dict) and "role" in one for one in cast("list[object]", messages)):
+        raise _refused("messages", "must be objects with a role and a content.")
+    for name in ("max_tokens", "max_completion_tokens"):
+        if request.get(name) is not None and not _at_least_one(request[name]):
+            raise _refused(name, "must be a whole number from 1.")
+    if request.get("n") not in (None, 1):
+        raise _refused("n", "must be 1: this server gives one answer to a request.")
+
+
+def _at_least_one(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _refused(param: str, fault: str) -> ChatError:
+    message = f"'{param}' {fault}"
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": "invalid_value"}
+    return ChatError(message, status=400, body={"error": error}, code="invalid_value")
 
 
 def _limit(timeout_s: float) -> httpx2.Timeout:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -37,6 +37,7 @@ class Link:
     headers: dict[str, str]
     tls: ssl.SSLContext | bool
     proxy: str | None
+    check: Callable[[Mapping[str, object]], None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +159,7 @@ class Backends:
             },
             tls=True if upstream.ca_bundle is None else self._trusting(upstream.ca_bundle),
             proxy=proxy_of(upstream.url),
+            check=upstream.check,
         )
 
     def _trusting(self, ca_bundle: str) -> ssl.SSLContext:

@@ -17,12 +17,13 @@ from typing import Protocol, cast
 import aiohttp
 from starlette.types import Message
 
+from providers.errors import ChatError
 from providers.redaction import redacted, without_secrets
 from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend, Link
 from registry.gateway.counting import Tail, Tokens
 from registry.gateway.limits import Limits
-from registry.gateway.refusal import BrokenOffError, UnreadError, UpstreamError
+from registry.gateway.refusal import BrokenOffError, UnreadError, UpstreamError, retry_after
 
 Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
@@ -138,6 +139,12 @@ class HttpRelay:
     async def __call__(self, backend: Backend, ask: Ask, extra: Mapping[str, str], answer: Answer) -> None:
         link = backend.link
         assert link is not None
+        if link.check is not None:
+            try:
+                link.check(ask.parsed)
+            except ChatError as error:
+                await refuse(backend, error, answer)
+                return
         async with await self._asked(link, ask, extra) as response:
             if response.status >= _BROKEN or response.status in _ELSEWHERE:
                 raise await _failure(response)
@@ -183,6 +190,17 @@ async def _pass_through(response: aiohttp.ClientResponse, chunk: bytes, answer: 
         await answer.pass_on(chunk)
         chunk = await response.content.readany()
     await answer.end()
+
+
+async def refuse(backend: Backend, error: ChatError, answer: Answer) -> None:
+    """The provider's own 4xx, in its own words."""
+    body = json.dumps(error.body if error.body is not None else {"error": {"message": error.message}}).encode()
+    length = (b"content-length", str(len(body)).encode())
+    headers: HeaderList = [(b"content-type", b"application/json"), length, *backend.headers]
+    if error.retry_after_s is not None:
+        headers.append(retry_after(error.retry_after_s))
+    await answer.start(error.status, headers)
+    await answer.end(body)
 
 
 async def _refuse(response: aiohttp.ClientResponse, backend: Backend, answer: Answer) -> None:

@@ -17,8 +17,8 @@ from registry.gateway.asking import Ask
 from registry.gateway.backends import Backend
 from registry.gateway.counting import Tokens
 from registry.gateway.limits import Limits
-from registry.gateway.refusal import BrokenOffError, UpstreamError, retry_after
-from registry.gateway.relay import Answer, HeaderList
+from registry.gateway.refusal import BrokenOffError, UpstreamError
+from registry.gateway.relay import Answer, refuse
 
 AHEAD_MAX = 64
 """Pieces of one answer that a caller may be behind before the provider is read no further."""
@@ -49,7 +49,7 @@ class TranslatingRelay:
         except ChatError as error:
             if answer.status or error.status >= _BROKEN:
                 raise _failed(error, begun=bool(answer.status)) from error
-            await _refuse(backend, error, answer)
+            await refuse(backend, error, answer)
         except ProviderError as error:
             raise _failed(error, begun=bool(answer.status)) from error
 
@@ -144,16 +144,6 @@ def _keep_place(backend: Backend, ask: Ask, thread: Future[Any]) -> None:
             loop.call_soon_threadsafe(admission.leave, ask.who)
 
     thread.add_done_callback(leave)
-
-
-async def _refuse(backend: Backend, error: ChatError, answer: Answer) -> None:
-    """The provider's own 4xx, in its own words."""
-    body = json.dumps(error.body if error.body is not None else {"error": {"message": error.message}}).encode()
-    headers: HeaderList = [_JSON, (b"content-length", str(len(body)).encode()), *backend.headers]
-    if error.retry_after_s is not None:
-        headers.append(retry_after(error.retry_after_s))
-    await answer.start(error.status, headers)
-    await answer.end(body)
 
 
 def _failed(error: ProviderError, *, begun: bool) -> Exception:

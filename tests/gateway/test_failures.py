@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +14,7 @@ import openai
 import pytest
 
 import providers.ports
-from providers.errors import UnauthorizedError
+from providers.errors import ChatError, UnauthorizedError
 from providers.ports import ServingTarget
 from registry.gateway import Limits
 from registry.reconciler import performing
@@ -221,6 +222,28 @@ def test_a_4xx_is_an_answer_and_not_asked_for_elsewhere(stage: Stage, upstream: 
     upstream.behave(first, refusing(400))
     assert door.ask(BOT).status_code == 400
     assert upstream.models() == [first]
+
+
+def test_what_would_break_on_a_request_is_not_asked(stage: Stage, upstream: Upstream, door: Door) -> None:
+    reached = stage.cloud().reached
+    assert reached is not None
+    body = {"error": {"message": "must be 1", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}}
+
+    def check(request: Mapping[str, object]) -> None:
+        if request.get("n"):
+            raise ChatError("must be 1", status=400, body=body)
+
+    def checking(target: ServingTarget) -> providers.ports.Upstream:
+        found = reached(target)
+        assert found is not None
+        return dataclasses.replace(found, check=check)
+
+    stage.cloud().reached = checking
+    stage.active()
+    refused = door.ask(BOT, n=2)
+    assert (refused.status_code, refused.json()) == (400, body)
+    assert upstream.calls == []
+    assert door.ask(BOT).status_code == 200
 
 
 def test_a_stream_that_breaks_between_two_events_says_so_in_the_stream(

@@ -104,8 +104,8 @@ class Chat(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if body["model"] != self.model:
             self.answer(400, {"detail": f"Server is pinned to {self.model!r}"})
-        elif not isinstance(body["messages"], list):
-            self.answer(422, {"detail": "messages must be a list"})
+        elif isinstance(body.get("temperature"), str):
+            self.answer(422, {"detail": "temperature must be a number"})
         elif self.behaviour == "broken" or body["messages"][0]["content"] == "break":
             self.answer(500, "Internal Server Error")
         elif body["messages"][0]["content"] == "hang up":

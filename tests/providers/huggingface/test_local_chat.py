@@ -61,8 +61,8 @@ def test_an_error_of_the_server_carries_its_body_as_json_or_as_text(served: Loca
         chat.complete(TARGET, saying("break"), timeout_s=10)
     assert (failed.value.status, failed.value.body) == (500, "Internal Server Error")
     with pytest.raises(ChatError) as refused:
-        list(chat.stream(TARGET, {"messages": 3}, timeout_s=10))
-    assert (refused.value.status, refused.value.body) == (422, {"detail": "messages must be a list"})
+        list(chat.stream(TARGET, {**saying("hello"), "temperature": "hot"}, timeout_s=10))
+    assert (refused.value.status, refused.value.body) == (422, {"detail": "temperature must be a number"})
 
 
 @pytest.mark.parametrize("request_", [{"messages": []}, {}])
@@ -109,3 +109,30 @@ def test_importing_the_provider_imports_no_torch_and_no_sdk() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "providers.huggingface.provider" in modules
     assert not {"torch", "transformers", "trl", "huggingface_hub", "openai", "boto3", "azure"} & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        ("messages", "hello"),
+        ("messages", ["hello"]),
+        ("messages", [{"content": "hello"}]),
+        ("max_tokens", 0),
+        ("max_tokens", "many"),
+        ("max_completion_tokens", -1),
+        ("n", 2),
+    ],
+)
+def test_what_the_server_would_break_on_is_refused_by_name_here_and_by_the_gateway(
+    served: LocalHarness, param: str, value: object
+) -> None:
+    chat = served.connect().chat
+    request = {**saying("hello"), param: value}
+    upstream = chat.upstream(TARGET)
+    assert upstream is not None
+    check = upstream.check
+    assert check is not None
+    for refusing in (lambda: chat.complete(TARGET, request, timeout_s=10), lambda: check(request)):
+        with pytest.raises(ChatError, match=f"'{param}' must be") as caught:
+            refusing()
+        assert caught.value.status == 400
