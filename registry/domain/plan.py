@@ -122,7 +122,7 @@ def _deployment_steps(world: World, deployment: DeploymentState, version: Versio
         case "deleting" if deployment.deletion_accepted:
             yield step(Action.VERIFY_DELETED, "deleted is what reads no longer show")
         case "deleting":
-            yield step(Action.DELETE, deployment.reason or "asked to go")
+            yield step(Action.DELETE, "asked to go")
         case "failed":
             yield step(Action.REQUEST_DELETION, "a failed deployment can be billed")
         case "requested" | "provisioning":

@@ -16,6 +16,7 @@ class _Held:
     failures: int = 0
     not_before: datetime | None = None
     next_look: datetime | None = None
+    error: str | None = None
 
 
 class Backoff:
@@ -34,9 +35,18 @@ class Backoff:
             return held.not_before or (held.next_look if looks else None)
         return max(held.not_before, held.next_look)
 
-    def failed(self, subject: str, action: str, now: datetime, *, retry_after_s: float | None = None) -> None:
+    def why(self, subject: str, action: str) -> str:
+        """What is held has failed, and with what."""
+        held = self._held.get((subject, action))
+        told = "it failed and is tried again"
+        return told if held is None or held.error is None else f"{held.error}; {told}"
+
+    def failed(
+        self, subject: str, action: str, now: datetime, *, error: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         held = self._of(subject, action)
         held.failures += 1
+        held.error = error
         spread = min(CAP_S, BASE_S * 2 ** min(held.failures - 1, EXPONENT_MAX)) * self._jitter()
         held.not_before = now + timedelta(seconds=max(retry_after_s or 0.0, spread))
 

@@ -283,7 +283,7 @@ class Reconciler:
         if step.due_at is not None:
             yield step.due_at, ""
         if held := self._backoff.wait_until(*_key(step), looks=paced):
-            yield held, "it failed and is tried again"
+            yield held, self._backoff.why(*_key(step))
         look = self._look_of(step)
         if look is not None and (held := self._backoff.wait_until(step.connection, look, looks=paced)):
             yield held, "the last look failed and is made again"
@@ -363,15 +363,15 @@ class Reconciler:
 
     def _failed(self, step: Step, key: tuple[str, str], error: Exception, now: datetime) -> str:
         """Remember when to try again, and say what went wrong."""
+        known = isinstance(error, ProviderError | TenureError)
+        told = error.message if known else f"{type(error).__name__}: {redacted(error)}"
         wait_s = error.retry_after_s if isinstance(error, UnavailableError) else None
-        self._backoff.failed(*key, now, retry_after_s=wait_s)
+        self._backoff.failed(*key, now, error=told, retry_after_s=wait_s)
         if isinstance(error, ProviderError):
             self._connections.failed(step.connection, step.action, error, now)
-        if isinstance(error, ProviderError | TenureError):
-            logger.warning("%s %s: %s", step.action.value, key[0], error.message)
-            return error.message
-        logger.error("%s %s", step.action.value, key[0], exc_info=error)
-        return f"{type(error).__name__}: {redacted(error)}"
+        level, trace = (logging.WARNING, None) if known else (logging.ERROR, error)
+        logger.log(level, "%s %s: %s", step.action.value, key[0], told, exc_info=trace)
+        return told
 
     def _steps(self, *, sweep: bool = False) -> list[Step]:
         steps = self._planning.steps(sweep=sweep)

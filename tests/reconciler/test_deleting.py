@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnavailableError
+from registry.domain.versions import Who
 from tests.fakes import When, provider_error
 from tests.stage import ANA, Stage
 
@@ -77,6 +78,20 @@ def test_a_delete_is_asked_for_until_it_is_accepted(
     stage.settle()
     assert (stage.states(), stage.cloud().deployments) == (["deleted"], {})
     assert stage.unbilled_seconds() == 0
+
+
+def test_a_plan_says_why_a_delete_has_failed_and_not_why_there_was_a_deployment(stage: Stage) -> None:
+    ref = stage.trained()
+    deployment = stage.registry.commands.deploy(ref, Who(actor="user:ana", reason="for the launch"))
+    stage.settle()
+    locked = UnavailableError("the account is busy", operation="delete-deployment", retry_after_s=60)
+    stage.cloud().fail("delete", locked, when="before", times=1)
+    stage.registry.commands.undeploy(deployment, ANA)
+    stage.run()
+    (step,) = [one for one in stage.registry.reconciler.plan() if one.action == "delete deployment"]
+    assert step.outcome == "waiting"
+    assert (step.detail or "").startswith("the account is busy; it failed and is tried again: not before ")
+    assert step.why == "asked to go"
 
 
 def test_one_that_was_never_made_is_gone_without_ever_having_been_billed(stage: Stage) -> None:
