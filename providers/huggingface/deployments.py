@@ -193,7 +193,8 @@ class LocalDeployments:
         try:
             self._probe.complete(target, PROBE, timeout_s=PROBE_S_MAX)
         except ChatError as exc:
-            return f"it answers {exc.status} to a chat: {redacted(exc.body)}"
+            why = redacted(exc.body) if exc.status < 500 else last_words(folder / LOG_FILE)  # noqa: PLR2004 - its own fault
+            return f"it answers {exc.status} to a chat: {why}"
         except (UnavailableError, OutcomeUnknownError):
             return f"no answer after {waited_s:.0f} s" if waited_s > STARTUP_S_MAX else None
         write_json(folder / READY_FILE, {"at": self._now().timestamp()})

@@ -107,6 +107,7 @@ class Chat(BaseHTTPRequestHandler):
         elif isinstance(body.get("temperature"), str):
             self.answer(422, {"detail": "temperature must be a number"})
         elif self.behaviour == "broken" or body["messages"][0]["content"] == "break":
+            print("TemplateSyntaxError: unknown tag", flush=True)
             self.answer(500, "Internal Server Error")
         elif body["messages"][0]["content"] == "hang up":
             self.close_connection = True

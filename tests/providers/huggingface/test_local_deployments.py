@@ -57,7 +57,7 @@ def test_a_server_that_dies_before_it_answers_has_failed_with_its_last_words(har
 def test_a_server_that_listens_and_cannot_answer_has_failed(harness: LocalHarness) -> None:
     harness.connect().deployments.create(harness.deployment("dep-1", "broken"))
     report = harness.settled("dep-1")
-    assert (report.outcome, report.error) == ("failed", "it answers 500 to a chat: Internal Server Error")
+    assert (report.outcome, report.error) == ("failed", "it answers 500 to a chat: TemplateSyntaxError: unknown tag")
 
 
 def test_a_server_that_never_comes_up_has_failed_in_the_end(harness: LocalHarness) -> None:
