@@ -56,7 +56,7 @@ class BedrockChat:
         ask = asked(target, request)
         with translated_chat(now=self._now):
             said = self._clients.get("bedrock-runtime", read_timeout_s=timeout_s).converse(**ask.arguments)
-        return {**self._frame(target, said, "chat.completion"), **completion(said, ask.form)}
+            return {**self._frame(target, said, "chat.completion"), **completion(said, ask.form)}
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Pieces:
         ask = asked(target, request)

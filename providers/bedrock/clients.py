@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
-from providers.bedrock.errors import check_readable, translated
+from providers.bedrock.errors import check_of_s3, check_readable, translated
 from providers.bedrock.settings import Settings
 from providers.cloud_settings import REHEARSAL_ACCESS_KEY, REHEARSAL_KEY
 
@@ -80,4 +80,5 @@ class Clients:
         client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", self._begun)
         for checked in ("bedrock", "bedrock-runtime"):
             client.meta.events.register(f"before-parse.{checked}", check_readable)
+        client.meta.events.register("before-parse.s3", check_of_s3)
         return client

@@ -36,7 +36,8 @@ UNAUTHORIZED = frozenset(
 )  # fmt: skip
 PASSING = frozenset({"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch"})
 """S3's 400 for what was cut off or damaged on its way: nothing was stored, and the same again may be well."""
-FORBIDDEN = frozenset({401, 403})
+FORBIDDEN = frozenset({401, 403, 407})
+"""407: a proxy on the way asks for a credential."""
 MISSING = frozenset({"ResourceNotFoundException", "NoSuchKey", "404"})
 IN_STREAM = {
     "validationException": 400,
@@ -76,6 +77,20 @@ def check_readable(operation_model: Any, response_dict: dict[str, Any], **_: obj
         )
 
 
+def check_of_s3(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - untyped SDK
+    """The same of S3's answers, whose bodies are what was stored.
+
+    Redirected, botocore asks for the bucket's region with HeadBucket: where that is redirected too, it never ends.
+    """
+    status, headers = int(response_dict["status_code"]), response_dict["headers"]
+    kind = headers.get("content-type") or ""
+    if status < _DONE and kind.startswith("text/html"):
+        raise UnreadableError(f"{operation_model.name} was answered with {status} and a page ({kind})")
+    is_region_asked = operation_model.name == "HeadBucket"
+    if is_region_asked and _DONE <= status < _INVALID and not headers.get("x-amz-bucket-region"):
+        raise UnreadableError(f"{operation_model.name} was answered with {status}, a redirect that names no region")
+
+
 @contextlib.contextmanager
 def translated(
     operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
@@ -104,6 +119,10 @@ def translated(
         raise RejectedError(redacted(exc), operation=operation, code="ParamValidationError") from exc
     except exceptions.ReadTimeoutError as exc:
         raise _lost(redacted(exc), operation, effect=effect, token=token, code="timeout") from exc
+    except KeyError as exc:
+        raise _lost(f"the answer lacks {exc}", operation, effect=effect, token=token) from exc
+    except UnicodeDecodeError as exc:  # botocore's
+        raise _lost("the answer cannot be read: it is no text", operation, effect=effect, token=token) from exc
     except (
         exceptions.BotoCoreError,
         parsers.ResponseParserError,
@@ -147,7 +166,7 @@ def _of_answer(
     wait_s = retry_after_s(headers, now=now())
     if code in THROTTLED or code in PASSING or status == _THROTTLED:
         return UnavailableError(message, operation=operation, retry_after_s=wait_s, code=code, request_id=request_id)
-    if status >= _BROKEN:
+    if status >= _BROKEN or _DONE <= status < _INVALID:
         return _lost(message, operation, effect=effect, token=token, code=code)
     return RejectedError(message, operation=operation, code=code, request_id=request_id)
 
@@ -166,7 +185,7 @@ def _parts(exc: ClientError) -> tuple[str, str, int, dict[str, str]]:
     code = str(error.get("Code", ""))
     status = IN_STREAM.get(code, int(meta.get("HTTPStatusCode", 0)))
     headers: dict[str, str] = meta.get("HTTPHeaders", {})
-    said = redacted(error.get("Message") or code, code=code, request_id=_request_id(headers))
+    said = redacted(error.get("Message") or code or f"HTTP {status}", code=code, request_id=_request_id(headers))
     return code, said, status, headers
 
 

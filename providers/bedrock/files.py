@@ -10,7 +10,7 @@ from typing import Any
 
 from providers.bedrock.clients import Clients
 from providers.bedrock.data import Converted
-from providers.bedrock.errors import is_missing, translated
+from providers.bedrock.errors import UnreadableError, is_missing, translated
 from providers.bedrock.settings import Settings
 from providers.errors import RejectedError
 
@@ -68,6 +68,8 @@ class Files:
         try:
             with translated("look-at-data", now=self._now):
                 found = self._s3().head_object(Bucket=self._settings.bucket, Key=key)
+                if "LastModified" not in found:
+                    raise UnreadableError("HeadObject was answered without Last-Modified")
         except RejectedError as error:
             if is_missing(error):
                 return False

@@ -39,7 +39,8 @@ class Scripted:
             def log_message(self, format: str, *args: object) -> None: ...
 
             def do_HEAD(self) -> None:
-                self.send_response(404)
+                script.asked[self.path] += 1
+                self.send_response(script.otherwise[0] if script.otherwise[0] in {301, 302} else 404)
                 self.end_headers()
 
             def do_GET(self) -> None:
@@ -239,6 +240,48 @@ def test_a_table_without_losses_gives_none(harness: CloudHarness, script: Script
     script.say(f"{JOBS}/{JOB}a", job("a", status="Completed", outputDataConfig={"s3Uri": "s3://bucket/out"}))
     script.otherwise = (200, body)
     assert harness.connect().training.metrics(f"{JOB}a", after_step=0) == []
+
+
+@pytest.mark.parametrize("status", [200, 301, 302, 503])
+def test_a_page_in_place_of_s3_is_no_answer(harness: CloudHarness, script: Scripted, status: int) -> None:
+    harness.set(s3_endpoint_url=script.url)
+    script.otherwise = (status, HTML)
+    script.say(f"{JOBS}/{JOB}a", job("a", status="Completed", outputDataConfig={"s3Uri": "s3://bucket/out"}))
+    training = harness.connect().training
+    for call in (lambda: training.metrics(f"{JOB}a", after_step=0), training.clean_up):
+        with pytest.raises(UnavailableError):
+            call()
+    (s3,) = [one for one in harness.connect().check() if one.name == "s3"]
+    assert not s3.passed
+    assert sum(script.asked.values()) < 20
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_an_answer_that_is_no_text_is_no_answer(harness: CloudHarness, script: Scripted, status: int) -> None:
+    script.say(PROVISIONED, b"<html>\xdcbersicht</html>", status=status)
+    with pytest.raises(UnavailableError):
+        seen(harness)
+
+
+def test_a_proxy_that_asks_for_a_credential_refuses_nothing_for_good(harness: CloudHarness, script: Scripted) -> None:
+    script.say(PROVISIONED, HTML, status=407)
+    with pytest.raises(UnauthorizedError):
+        seen(harness)
+
+
+@pytest.mark.parametrize("answer", [{}, {"output": None}, {"output": {"message": {"role": "assistant"}}}])
+def test_an_answer_to_a_chat_that_lacks_what_was_said_is_no_answer(
+    harness: CloudHarness, script: Scripted, answer: dict[str, object]
+) -> None:
+    script.say(f"/model/{SERVING}/converse", answer)
+    with pytest.raises(OutcomeUnknownError, match="lacks"):
+        harness.connect().chat.complete(TARGET, {"messages": [{"role": "user", "content": "Hi"}]}, timeout_s=10)
+
+
+def test_a_create_that_is_answered_without_an_id_may_have_happened(harness: CloudHarness, script: Scripted) -> None:
+    script.say("/provisioned-model-throughput", {}, status=201)
+    with pytest.raises(OutcomeUnknownError, match="provisionedModelArn"):
+        harness.connect().deployments.create(wanted())
 
 
 STREAM = f"/model/{SERVING}/converse-stream"
