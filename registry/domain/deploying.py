@@ -69,6 +69,11 @@ def request(
     return [who.says(deployment_stream(deployment), payload)]
 
 
+def key_of(name_or_id: str) -> str:
+    """Azure shows names and resource ids now in one case and now in another, and means the same."""
+    return name_or_id.lower()
+
+
 def attach(
     version: VersionState,
     deployments: Iterable[DeploymentState],
@@ -86,8 +91,8 @@ def attach(
     `deployments`: all that the version ever had. One that was lost and is there after all is attached as a new one.
     """
     existing = list(deployments)
-    shown = provider_id.lower()  # Azure shows one id in several cases
-    if any((one.provider_id or "").lower() == shown and one.state not in GONE for one in existing):
+    shown = key_of(provider_id)
+    if any(key_of(one.provider_id or "") == shown and one.state not in GONE for one in existing):
         return []
     if version.state not in DEPLOYABLE or version.artifact_id is None or version.deletion_requested:
         raise refused(version, f"{ref_of(version)} is {version.state}: nothing can be attached to it")

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from providers.ports import DeploymentReport
 from registry.domain import events as ev
-from registry.domain.deploying import DEPLOYABLE, GONE, deployment_id
+from registry.domain.deploying import DEPLOYABLE, GONE, deployment_id, key_of
 from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import connection_stream, deployment_stream
@@ -70,20 +70,19 @@ def compare(
     mine, others = list(known), list(elsewhere)
     if not (mine or shown or connection.foreign):
         return Sweep()
-    other_ids = {_key(one.provider_id) for one in others if one.provider_id is not None}
-    other_names = {_key(one.name) for one in others if one.provider_id is None}
-    by_id = {_key(one.provider_id): one for one in mine if one.provider_id is not None}
-    by_name = {_key(one.name): one for one in mine if not one.attached}
+    other_ids = {key_of(one.provider_id) for one in others if one.provider_id is not None}
+    other_names = {key_of(one.name) for one in others if one.provider_id is None}
+    by_id = {key_of(one.provider_id): one for one in mine if one.provider_id is not None}
+    by_name = {key_of(one.name): one for one in mine if not one.attached}
     """Names that we gave, which are never reused: under one whose id nobody has heard of, it is that one."""
-    accepted: list[tuple[DeploymentState, DeploymentReport]] = []
     orphans: list[tuple[DeploymentReport, DeploymentState | None]] = []
     reappeared: list[tuple[DeploymentState, DeploymentReport]] = []
     foreign: list[DeploymentReport] = []
     present: list[tuple[DeploymentState, DeploymentReport]] = []
     for report in shown:
-        namesake = by_name.get(_key(report.name))
-        owner = _owner(report, by_id.get(_key(report.id)), namesake)
-        if owner is None and (_key(report.id) in other_ids or _key(report.name) in other_names):
+        namesake = by_name.get(key_of(report.name))
+        owner = _owner(report, by_id.get(key_of(report.id)), namesake)
+        if owner is None and (key_of(report.id) in other_ids or key_of(report.name) in other_names):
             continue
         if owner is None and not report.ours:
             foreign.append(report)
@@ -93,25 +92,18 @@ def compare(
             reappeared.append((owner, report))
         else:
             present.append((owner, report))
-            if owner.state == "requested":
-                accepted.append((owner, report))
     seen = {one.id for one, _ in present}
-    there = {_key(one.id) for one in foreign}
-    before = {_key(one.provider_id) for one in connection.foreign}
+    there = {key_of(one.id) for one in foreign}
+    before = {key_of(one.provider_id) for one in connection.foreign}
     return Sweep(
-        accepted=tuple(accepted),
+        accepted=tuple((owner, report) for owner, report in present if owner.state == "requested"),
         orphans=tuple(orphans),
         reappeared=tuple(reappeared),
-        foreign=tuple(one for one in foreign if all_foreign or _key(one.id) not in before),
-        foreign_gone=tuple(one for one in connection.foreign if _key(one.provider_id) not in there),
+        foreign=tuple(one for one in foreign if all_foreign or key_of(one.id) not in before),
+        foreign_gone=tuple(one for one in connection.foreign if key_of(one.provider_id) not in there),
         present=tuple(present),
         missing=tuple(one for one in mine if one.state in SETTLED and one.id not in seen),
     )
-
-
-def _key(name_or_id: str) -> str:
-    """Azure shows names and resource ids now in one case and now in another, and means the same."""
-    return name_or_id.lower()
 
 
 def _owner(
