@@ -34,6 +34,7 @@ MODEL = {"id": "ft:tuned", "object": "model", "created": 1_793_534_400, "owned_b
 PIECE = {**ANSWER, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Your order "}}]}
 _ANSWER = json.dumps(ANSWER).encode()
 _MODEL = json.dumps(MODEL).encode()
+_MODELS = json.dumps({"object": "list", "data": [MODEL]}).encode()
 _PIECE = b"data: " + json.dumps(PIECE).encode() + b"\n\n"
 _JSON = b"application/json"
 
@@ -48,7 +49,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if not message.get("more_body"):
             break
     if scope["method"] == "GET":
-        await _whole(send, _MODEL)
+        await _whole(send, _MODELS if scope["path"].endswith("/models") else _MODEL)
     elif b'"stream":true' in body.replace(b" ", b""):
         await _stream(send)
     else:

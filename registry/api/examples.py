@@ -24,7 +24,7 @@ DEPLOYMENT = views.DeploymentView(
     provider="azure-openai", provider_id="tenure-rsb4ua-support-bot-3-1", name="tenure-rsb4ua-support-bot-3-1",
     state="serving", billed=True, billed_from=SERVED, billed_to=None, committed_until=None, hourly_rate=RATE,
     currency="USD", cost_to_date=COST, requested_at=SERVED, requested_by="user:ana", reason="better on refunds",
-    attached=False, endpoint="https://acme.openai.azure.com", error=None, stream_version=3,
+    attached=False, other_artifact=None, endpoint="https://acme.openai.azure.com", error=None, stream_version=3,
 )  # fmt: skip
 VERSION = views.VersionView(
     model="support-bot", version=3, ref="support-bot@3", state="active", active=True, connection="azure-prod",

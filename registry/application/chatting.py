@@ -12,6 +12,7 @@ from providers.ports import Artifact, ChatChunk, ServingTarget
 from registry.application.ports import Clock, DeploymentQuery, EventLog, Providers, Usage
 from registry.application.reading import Reading
 from registry.domain import errors
+from registry.domain.deploying import answering
 from registry.domain.ids import VersionRef, parse_ref
 from registry.domain.states import VersionState
 
@@ -36,14 +37,13 @@ def target_of(reading: Reading, log: EventLog, providers: Providers, ref: str) -
     artifact = Artifact(id=version.artifact_id, digest=version.artifact_digest)
     if providers.of(connection).capabilities.serving == "none":
         return version, ServingTarget(artifact=artifact, deployment_id=None, deployment_name=None, endpoint=None)
-    for one in log.deployments(DeploymentQuery(model=name, version=number, live=True)):
-        if one.state == "serving":
-            return version, ServingTarget(
-                artifact=artifact,
-                deployment_id=one.provider_id,
-                deployment_name=one.name,
-                endpoint=one.endpoint,
-            )
+    for one in answering(log.deployments(DeploymentQuery(model=name, version=number, live=True))):
+        return version, ServingTarget(
+            artifact=artifact,
+            deployment_id=one.provider_id,
+            deployment_name=one.name,
+            endpoint=one.endpoint,
+        )
     raise errors.RefusedError(
         f"nothing serves {name}@{number}, which is {version.state}",
         state=version.state,

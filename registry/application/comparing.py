@@ -16,7 +16,7 @@ from registry.application.ports import DeploymentQuery, EventLog, Providers, Ver
 from registry.application.reading import Reading
 from registry.application.views import DeploymentView, SideBySideView
 from registry.domain import sweeping
-from registry.domain.deploying import GONE
+from registry.domain.deploying import GONE, other_artifact
 from registry.domain.errors import TenureError
 from registry.domain.events import Json
 from registry.domain.states import ConnectionState, DeploymentState
@@ -122,5 +122,5 @@ def _detail(owner: DeploymentState, report: DeploymentReport) -> str | None:
     if owner.state == "deleting":
         until = report.committed_until
         return until and f"it is committed, and billed, until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    moved = report.artifact_id and owner.artifact_id and report.artifact_id != owner.artifact_id
-    return f"it serves another model there: {report.artifact_id}" if moved else None
+    other = other_artifact(owner, report.artifact_id)
+    return other and f"it serves another model there: {other}"

@@ -341,6 +341,7 @@ def deployment_view(state: DeploymentState, now: datetime, *, known: Sequence[Ch
         requested_by=state.requested_by,
         reason=state.reason,
         attached=state.attached,
+        other_artifact=state.other_artifact,
         endpoint=state.endpoint,
         error=state.error,
         stream_version=state.stream_version,

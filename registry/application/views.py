@@ -128,6 +128,7 @@ class DeploymentView(View):
     """`hourly_rate`, `cost_to_date`: None where the price is unknown. `billed`: it may be billed right now.
 
     `committed_until`: until then it is billed whatever is deleted, and may refuse to be.
+    `other_artifact`: what it serves since somebody past the registry changed that; None: its version's.
     """
 
     id: str
@@ -150,6 +151,7 @@ class DeploymentView(View):
     requested_by: str
     reason: str | None
     attached: bool
+    other_artifact: str | None
     endpoint: str | None
     error: str | None
     stream_version: int

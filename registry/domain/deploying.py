@@ -26,9 +26,15 @@ def deployment_id(name: str) -> DeploymentId:
 
 
 def usable(deployments: Iterable[DeploymentState]) -> DeploymentState | None:
-    """The deployment of a version that serves, or will; one that serves is preferred, then the oldest."""
-    live = [one for one in deployments if one.state in USABLE]
+    """The deployment of a version that serves its model, or will; one that serves is preferred, then the oldest."""
+    live = [one for one in deployments if one.state in USABLE and one.other_artifact is None]
     return min(live, key=lambda one: one.state != "serving", default=None)
+
+
+def answering(deployments: Iterable[DeploymentState]) -> list[DeploymentState]:
+    """Those of a version that serve. One that somebody made serve another model answers where there is no other."""
+    serving = [one for one in deployments if one.state == "serving"]
+    return [one for one in serving if one.other_artifact is None] or serving
 
 
 def request(
@@ -144,6 +150,21 @@ def serving(deployment: DeploymentState, *, endpoint: str | None, who: Who) -> l
     return [_says(deployment, ev.DeploymentServing(endpoint=endpoint), who)]
 
 
+def other_artifact(deployment: DeploymentState, shown: str | None) -> str | None:
+    """What a read shows it to serve instead of its version's artifact; None where that is it, or nobody can say."""
+    if shown is None or not deployment.artifact_id or key_of(shown) == key_of(deployment.artifact_id):
+        return None
+    return shown
+
+
+def shown_with(deployment: DeploymentState, artifact_id: str | None, who: Who) -> list[NewEvent]:
+    """What a read shows it to serve, where that has changed. `artifact_id` None: the read does not tell."""
+    other = other_artifact(deployment, artifact_id)
+    if artifact_id is None or other == deployment.other_artifact:
+        return []
+    return [_says(deployment, ev.DeploymentRepointed(other_artifact=other), who)]
+
+
 def failed(deployment: DeploymentState, *, error: str, exists: bool, who: Who) -> list[NewEvent]:
     """`exists`: the provider may still have it; then it is deleted and verified like any other."""
     if deployment.state == "failed":
@@ -180,13 +201,15 @@ def undeploy(
     if deployment.state in {"deleting", "deleted"}:
         return []
     _check(deployment, "delete")
-    left = [one for one in others if one.id != deployment.id and one.state == "serving"]
+    left = [one for one in others if one.id != deployment.id and one.state == "serving" and one.other_artifact is None]
     if version is not None and version.state == "active" and deployment.state == "serving" and not left:
         raise RefusedError(
             f"{deployment.id} serves {ref_of(version)}, which is active",
             state=deployment.state,
             legal=legal_moves(DEPLOYMENT, deployment.state),
-            hint=f"activate another version, or run: tenure retire {ref_of(version)}",
+            hint=f"activate another version, or run: tenure retire {ref_of(version)}"
+            if deployment.other_artifact is None
+            else f"run first: tenure deploy {ref_of(version)}",
         )
     return [_says(deployment, ev.DeploymentDeletionRequested(deployment=deployment.id), who)]
 

@@ -164,6 +164,8 @@ class DeploymentState:
     endpoint: str | None = None
     artifact_id: str = ""
     artifact_digest: str | None = None
+    other_artifact: str | None = None
+    """What it serves since somebody past the registry changed it; None while that is its version's artifact."""
     hourly: Decimal | None = None
     currency: str = "USD"
     price_source: str = ""

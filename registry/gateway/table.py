@@ -13,7 +13,7 @@ from providers.ports import Artifact, ServingTarget
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain import events as ev
 from registry.domain.apply import apply
-from registry.domain.deploying import DEPLOYABLE, GONE
+from registry.domain.deploying import DEPLOYABLE, GONE, answering
 from registry.domain.errors import BadInputError
 from registry.domain.events import Event
 from registry.domain.ids import VersionRef, parse_ref
@@ -226,11 +226,8 @@ class Fold:
         )
 
     def _replicas(self, key: Key) -> tuple[Replica, ...]:
-        found = [
-            replica
-            for one in self._deployments.get(key, {}).values()
-            if one.state == "serving" and not one.orphan and (replica := self._deployed(one)) is not None
-        ]
+        serving = answering(one for one in self._deployments.get(key, {}).values() if not one.orphan)
+        found = [replica for one in serving if (replica := self._deployed(one)) is not None]
         version = self._versions.get(key)
         if version is not None and version.artifact_id is not None:
             found.append(self._by_itself(version, version.artifact_id))

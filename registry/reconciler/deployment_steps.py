@@ -139,9 +139,17 @@ class DeploymentSteps(Steps):
         return found
 
     def record(self, step: Step, report: DeploymentReport | None) -> Done:
-        if report is not None and report.committed_until not in {None, _deployment(step).committed_until}:
-            self._accept(_deployment(step), report)  # its first answer did not tell, or it was renewed
+        if report is not None:
+            self._note(_deployment(step), report)
         return self._watch(step, report) if step.action == Action.WATCH else self._poll(step, report)
+
+    def _note(self, deployment: DeploymentState, report: DeploymentReport) -> None:
+        """What a read tells beside the status."""
+        if report.committed_until not in {None, deployment.committed_until}:
+            self._accept(deployment, report)  # its first answer did not tell, or it was renewed
+        who = _provider_who(deployment)
+        if deploying.shown_with(deployment, report.artifact_id, who):
+            self._append(deployment.id, lambda now, _: deploying.shown_with(now, report.artifact_id, who))
 
     def _poll(self, step: Step, report: DeploymentReport | None) -> Done:
         """Serving is what has answered a probe, whatever the provider says of it."""

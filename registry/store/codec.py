@@ -72,6 +72,7 @@ TYPES: Mapping[str, tuple[type, int]] = {
     "orphan-found": (ev.OrphanFound, 1),
     "orphan-adopted": (ev.OrphanAdopted, 1),
     "deployment-reappeared": (ev.DeploymentReappeared, 1),
+    "deployment-repointed": (ev.DeploymentRepointed, 1),
     "deployment-not-shown": (ev.DeploymentNotShown, 1),
     "deployment-shown-again": (ev.DeploymentShownAgain, 1),
     "sign-in-configured": (ev.SignInConfigured, 1),

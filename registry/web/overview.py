@@ -90,6 +90,15 @@ def warnings(
         for one in billed
         if one.state == "failed"
     ]  # fmt: skip
+    told += [
+        Notice(
+            tone="bad", title=f"{one.ref}: its deployment serves another model",
+            text=f"Somebody changed {one.name} past the registry: it serves {one.other_artifact}.",
+            path=f"/models/{one.model}/{one.version}/deployment",
+        )
+        for one in billed
+        if one.other_artifact is not None
+    ]  # fmt: skip
     return [*told, *_idle(billed, models), *_budgets(billed, models)]
 
 

@@ -134,6 +134,11 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "deployment-reappeared": lambda _: (
         "It was believed gone and is there again: deleted once more, and billed throughout"
     ),
+    "deployment-repointed": lambda data: (
+        f"Somebody past the registry made it serve another model: {data['other_artifact']}"
+        if data["other_artifact"]
+        else "It serves its version's model again"
+    ),
     "deployment-not-shown": lambda _: (
         "The provider no longer shows the deployment; it is looked at again before it is lost"
     ),
@@ -156,7 +161,7 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
 
 _GOOD = {"version-activated", "deployment-serving", "version-trained", "connection-recovered", "version-approved"}
 _SPEND = {"deployment-repriced", "deployment-accepted", "deployment-deleted", "deployment-attached"}
-_BAD_WORDS = ("failed", "lost", "abandoned", "unknown", "duplicate", "orphan", "exceeded", "reappeared")
+_BAD_WORDS = ("failed", "lost", "abandoned", "unknown", "duplicate", "orphan", "exceeded", "reappeared", "repointed")
 _ASKED = {"fine-tune-requested", "activation-requested", "deletion-requested", "deployment-deletion-requested"}
 
 

@@ -52,6 +52,8 @@ def test_one_that_somebody_moved_to_another_model(stage: Stage) -> None:
     (one,) = stage.cloud().deployments.values()
     one.artifact_id = "ft:somebody-elses"
     assert differences(stage) == ["it serves another model there: ft:somebody-elses"]
+    one.artifact_id = str(stage.log.deployments(DeploymentQuery())[0].artifact_id).upper()
+    assert differences(stage) == [None]
 
 
 def test_a_commitment_is_told_and_what_it_keeps_from_being_deleted(stage: Stage) -> None:

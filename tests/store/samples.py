@@ -204,6 +204,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         suspected="support-bot@9",
     ),
     ev.OrphanJobEnded(connection="azure-prod", job_id="ftjob-9", status="cancelled"),
+    ev.DeploymentRepointed(other_artifact="arn:aws:bedrock:us-east-1:1:custom-model/other"),
 )
 """One of each type, with every kind of value that occurs. An event type that is added is added here."""
 

@@ -108,6 +108,10 @@ def _deployment_lost(state: DeploymentState, payload: ev.DeploymentLost, event: 
         state.error += f" (last seen {payload.last_seen_at.isoformat()})"
 
 
+def _deployment_repointed(state: DeploymentState, payload: ev.DeploymentRepointed, _event: Event) -> None:
+    state.other_artifact = payload.other_artifact
+
+
 def _deletion_of_deployment_requested(
     state: DeploymentState, _payload: ev.DeploymentDeletionRequested, event: Event
 ) -> None:
@@ -223,6 +227,7 @@ HANDLERS: Handlers = {
     ev.OrphanFound: _orphan_found,
     ev.OrphanAdopted: _orphan_adopted,
     ev.DeploymentReappeared: _deployment_reappeared,
+    ev.DeploymentRepointed: _deployment_repointed,
     ev.DeploymentNotShown: _deployment_not_shown,
     ev.DeploymentShownAgain: _deployment_shown_again,
 }

@@ -20,6 +20,7 @@ from registry.domain.events.deployments import (
     DeploymentNotShown,
     DeploymentOutcomeUnknown,
     DeploymentReappeared,
+    DeploymentRepointed,
     DeploymentRepriced,
     DeploymentRequested,
     DeploymentServing,
@@ -136,6 +137,7 @@ DeploymentEvent = (
     | OrphanFound
     | OrphanAdopted
     | DeploymentReappeared
+    | DeploymentRepointed
     | DeploymentNotShown
     | DeploymentShownAgain
 )

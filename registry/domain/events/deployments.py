@@ -94,6 +94,13 @@ class DeploymentLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRepointed:
+    """Somebody past the registry made it serve another model; `other_artifact` None: its version's again."""
+
+    other_artifact: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentDeletionRequested:
     """Intent: it is to go. By policy or by hand: the event's actor and reason say whose word it is."""
 
