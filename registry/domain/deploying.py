@@ -150,11 +150,14 @@ def serving(deployment: DeploymentState, *, endpoint: str | None, who: Who) -> l
     return [_says(deployment, ev.DeploymentServing(endpoint=endpoint), who)]
 
 
+def same(one: str | None, other: str | None) -> bool:
+    """Whether two ids are known and mean one thing."""
+    return one is not None and other is not None and key_of(one) == key_of(other)
+
+
 def other_artifact(deployment: DeploymentState, shown: str | None) -> str | None:
     """What a read shows it to serve instead of its version's artifact; None where that is it, or nobody can say."""
-    if shown is None or not deployment.artifact_id or key_of(shown) == key_of(deployment.artifact_id):
-        return None
-    return shown
+    return shown if deployment.artifact_id and not same(shown, deployment.artifact_id) else None
 
 
 def shown_with(deployment: DeploymentState, artifact_id: str | None, who: Who) -> list[NewEvent]:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from providers.ports import DeploymentReport
 from registry.domain import events as ev
-from registry.domain.deploying import DEPLOYABLE, GONE, deployment_id, key_of
+from registry.domain.deploying import DEPLOYABLE, GONE, deployment_id, key_of, same
 from registry.domain.errors import RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import connection_stream, deployment_stream
@@ -171,7 +171,7 @@ def adopt(orphan: DeploymentState, version: VersionState, who: Who) -> list[NewE
         raise RefusedError(f"{orphan.id} is {orphan.state}: it cannot be adopted", state=orphan.state)
     if version.state not in DEPLOYABLE or version.deletion_requested or version.artifact_id is None:
         raise RefusedError(f"{ref} is {version.state}: nothing can be adopted for it", state=version.state)
-    if orphan.artifact_id != version.artifact_id or orphan.connection != version.connection:
+    if not same(orphan.artifact_id, version.artifact_id) or orphan.connection != version.connection:
         raise RefusedError(f"{orphan.id} does not serve {ref}'s artifact", state=orphan.state)
     artifact = ev.ArtifactRef(id=version.artifact_id, digest=version.artifact_digest)
     payload = ev.OrphanAdopted(deployment=orphan.id, model=ref.model, version=ref.number, artifact=artifact)

@@ -12,8 +12,8 @@ from registry.application.commands import training_request
 from registry.application.finishing import finished
 from registry.application.ports import VersionQuery
 from registry.application.unit import Command, Unit
+from registry.domain import deploying, versions
 from registry.domain import events as ev
-from registry.domain import versions
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step
@@ -310,12 +310,11 @@ class JobSteps(Steps):
         return version.artifact_id or "there was no artifact"
 
     def _shared(self, version: VersionState) -> bool:
-        """Whether another version that is not deleted was made from (or imported) the same artifact."""
-        page = self._log.versions(VersionQuery(connection=version.connection))
+        """Whether another version has the same artifact, perhaps by another connection to the account."""
         return any(
-            one.artifact_id == version.artifact_id and one.state != "deleted"
-            for one in page.items
-            if (one.model, one.version) != (version.model, version.version)
+            deploying.same(one.artifact_id, version.artifact_id) and one.state != "deleted"
+            for one in self._log.versions(VersionQuery()).items
+            if one.provider == version.provider and (one.model, one.version) != (version.model, version.version)
         )
 
     def _last_metrics(self, version: VersionState) -> dict[str, float]:

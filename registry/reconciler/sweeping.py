@@ -153,7 +153,7 @@ class Sweeping(Steps):
             if resource_name(registry, ref, attempt) == report.name:
                 version = self._log.version(ref)
                 if version is not None and version.connection == connection:
-                    return version if version.artifact_id == report.artifact_id else None
+                    return version if deploying.same(version.artifact_id, report.artifact_id) else None
         return None
 
     def _reopen(self, owner: DeploymentState, report: DeploymentReport) -> None:

@@ -76,6 +76,13 @@ def test_a_deployment_that_exists_is_attached_by_the_providers_name_and_reused(s
     assert stage.unbilled_seconds() == 0
 
 
+def test_an_artifact_that_is_shown_in_another_case_is_attached(stage: Stage) -> None:
+    ref = stage.trained()
+    stage.cloud().stranger("theirs", "ft:Tenure-Test12-bot-1-1")
+    stage.registry.commands.attach(ref, "theirs", ANA)
+    assert stage.states() == ["serving"]
+
+
 def test_attaching_from_many_threads_attaches_once(stage: Stage) -> None:
     ref = stage.trained()
     stage.cloud().stranger("theirs", "ft:tenure-test12-bot-1-1")

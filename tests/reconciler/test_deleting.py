@@ -101,6 +101,22 @@ def test_one_that_was_never_made_is_gone_without_ever_having_been_billed(stage: 
     assert (view.state, view.billed_from, view.billed_to, stage.cloud().bills) == ("deleted", None, None, [])
 
 
+def test_an_artifact_stays_while_another_version_has_it_by_whichever_connection(stage: Stage) -> None:
+    ref = stage.trained()
+    stage.registry.declaring.apply(
+        {"connections": {"again": {"provider": "azure-openai", "sku": "Standard"}}}, ANA, plan=False
+    )
+    stage.providers.clouds["again"] = stage.cloud()
+    artifact = str(stage.log.version(ref).artifact_id)  # pyright: ignore[reportOptionalMemberAccess] - it was trained
+    other = stage.registry.commands.import_version("other", "again", artifact, None, ANA)
+    stage.registry.commands.delete(ref, ANA)
+    stage.settle()
+    assert (stage.state(ref), [*stage.cloud().artifacts]) == ("deleted", [artifact])
+    stage.registry.commands.delete(other, ANA)
+    stage.settle()
+    assert (stage.state(other), [*stage.cloud().artifacts]) == ("deleted", [])
+
+
 def test_an_artifact_that_something_still_serves_is_deleted_later(stage: Stage) -> None:
     ref = stage.trained()
     stranger = stage.cloud().stranger("theirs", "ft:tenure-test12-bot-1-1")

@@ -151,7 +151,7 @@ class Deployments(Shared):
             report = provider.deployments.get(name_or_id)
         if report is None:
             raise NotFoundError(f"connection {version.connection!r} has no deployment {name_or_id!r}")
-        if report.artifact_id != version.artifact_id:
+        if not deploying.same(report.artifact_id, version.artifact_id):
             raise refused(
                 version,
                 f"{report.name} serves {report.artifact_id or 'something unknown'},"
