@@ -76,6 +76,8 @@ class Deployed:
     shown_created_at: bool = True
     last_used_at: datetime | None = None
     committed_until: datetime | None = None
+    shown_artifact: str | None = None
+    """What reads show it to serve, where that is not `artifact_id`."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -232,7 +232,7 @@ def _shown(one: Deployed) -> DeploymentReport:
         name=one.name,
         status=one.status,
         outcome=one.outcome,
-        artifact_id=one.artifact_id,
+        artifact_id=one.shown_artifact or one.artifact_id,
         endpoint=f"http://127.0.0.1/{one.name}",
         error=one.fails if one.outcome == "failed" else None,
         ours=one.ours,

@@ -143,11 +143,15 @@ def outcome_unknown(deployment: DeploymentState, *, called_at: datetime, error: 
     return [_says(deployment, ev.DeploymentOutcomeUnknown(called_at=called_at, error=error), who)]
 
 
-def serving(deployment: DeploymentState, *, endpoint: str | None, who: Who) -> list[NewEvent]:
+def serving(
+    deployment: DeploymentState, *, endpoint: str | None, who: Who, shown_artifact: str | None = None
+) -> list[NewEvent]:
+    """`shown_artifact`: what its provider shows it to serve, which is what was asked for under whatever name."""
     if deployment.state == "serving":
         return []
     _check(deployment, "serve")
-    return [_says(deployment, ev.DeploymentServing(endpoint=endpoint), who)]
+    payload = ev.DeploymentServing(endpoint=endpoint, shown_artifact=other_artifact(deployment, shown_artifact))
+    return [_says(deployment, payload, who)]
 
 
 def same(one: str | None, other: str | None) -> bool:
@@ -157,7 +161,8 @@ def same(one: str | None, other: str | None) -> bool:
 
 def other_artifact(deployment: DeploymentState, shown: str | None) -> str | None:
     """What a read shows it to serve instead of its version's artifact; None where that is it, or nobody can say."""
-    return shown if deployment.artifact_id and not same(shown, deployment.artifact_id) else None
+    known = (deployment.artifact_id, deployment.shown_artifact)
+    return shown if deployment.artifact_id and not any(same(shown, one) for one in known) else None
 
 
 def shown_with(deployment: DeploymentState, artifact_id: str | None, who: Who) -> list[NewEvent]:

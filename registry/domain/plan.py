@@ -339,7 +339,8 @@ def _deploying_steps(
     ended = [one for one in deployments if _ended_during(one, version)]
     if ended:
         last = ended[-1]
-        yield step(Action.ABANDON, last.error or f"its deployment {last.id} was deleted", deployment=last)
+        other = last.other_artifact and f"its deployment {last.id} was made to serve {last.other_artifact}"
+        yield step(Action.ABANDON, last.error or other or f"its deployment {last.id} was deleted", deployment=last)
         return
     yield step(Action.REQUEST_DEPLOYMENT, version.activation_reason or "activation asked for")
 
@@ -347,7 +348,7 @@ def _deploying_steps(
 def _ended_during(deployment: DeploymentState, version: VersionState) -> bool:
     """Whether this deployment was made for the activation that is under way, and has come to nothing."""
     mine = deployment.activation_id is not None and deployment.activation_id == version.cause_id
-    return mine and deployment.state in {"failed", "deleting", "deleted"}
+    return mine and (deployment.state in {"failed", "deleting", "deleted"} or deployment.other_artifact is not None)
 
 
 def _budget_steps(world: World) -> Iterable[Step]:

@@ -164,6 +164,8 @@ class DeploymentState:
     endpoint: str | None = None
     artifact_id: str = ""
     artifact_digest: str | None = None
+    shown_artifact: str | None = None
+    """What its provider called the artifact when it first served, where that is another name."""
     other_artifact: str | None = None
     """What it serves since somebody past the registry changed it; None while that is its version's artifact."""
     hourly: Decimal | None = None

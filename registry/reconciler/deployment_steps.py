@@ -148,7 +148,7 @@ class DeploymentSteps(Steps):
         if report.committed_until not in {None, deployment.committed_until}:
             self._accept(deployment, report)  # its first answer did not tell, or it was renewed
         who = _provider_who(deployment)
-        if deploying.shown_with(deployment, report.artifact_id, who):
+        if deployment.state == "serving" and deploying.shown_with(deployment, report.artifact_id, who):
             self._append(deployment.id, lambda now, _: deploying.shown_with(now, report.artifact_id, who))
 
     def _poll(self, step: Step, report: DeploymentReport | None) -> Done:
@@ -172,7 +172,11 @@ class DeploymentSteps(Steps):
         problem = self._probe(provider, deployment, report.endpoint)
         if problem is not None:
             return self._wait(deployment, f"it does not answer yet: {problem}")
-        self._append(deployment.id, lambda now, _: deploying.serving(now, endpoint=report.endpoint, who=who))
+        shown = report.artifact_id
+        self._append(
+            deployment.id,
+            lambda now, _: deploying.serving(now, endpoint=report.endpoint, who=who, shown_artifact=shown),
+        )
         return "answered a probe"
 
     def _wait(self, deployment: DeploymentState, detail: str) -> Done:

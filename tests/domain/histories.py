@@ -303,6 +303,10 @@ def serving(number: int = 1) -> Step:
     return lambda past: deploying.serving(past.deployment(number), endpoint="http://127.0.0.1:1", who=CLOUD)
 
 
+def repointed(number: int = 1, artifact: str = "ft:somebody-elses") -> Step:
+    return lambda past: deploying.shown_with(past.deployment(number), artifact, CLOUD)
+
+
 def broken(number: int = 1, *, exists: bool = True) -> Step:
     return lambda past: deploying.failed(past.deployment(number), error="no capacity", exists=exists, who=CLOUD)
 

@@ -31,6 +31,7 @@ from tests.domain.histories import (
     lost,
     own,
     queued,
+    repointed,
     requested,
     retire,
     seen_gone,
@@ -93,6 +94,8 @@ REQUEST = (requested(purpose="activation"),)
         ((*DEPLOYING, accepted()), [("dep", Action.POLL_DEPLOYMENT)]),
         ((*DEPLOYING, accepted(), serving()), [("dep", Action.WATCH), ("dep", Action.SWITCH)]),
         ((*DEPLOYING, broken()), [("dep", Action.REQUEST_DELETION), ("dep", Action.ABANDON)]),
+        ((*DEPLOYING, accepted(), serving(), repointed()), [("dep", Action.WATCH), ("dep", Action.ABANDON)]),
+        ((*STANDBY, repointed(), activate()), [("dep", Action.WATCH), ("1", Action.REQUEST_DEPLOYMENT)]),
         ((*DEPLOYING, undeploy()), [("dep", Action.DELETE), ("dep", Action.ABANDON)]),
         (ACTIVE, [("dep", Action.WATCH)]),
         ((*ACTIVE, lost()), [("1", Action.REQUEST_DEPLOYMENT)]),
@@ -135,6 +138,8 @@ def test_an_abandoned_activation_says_why() -> None:
     assert abandoned.why == "no capacity"
     undeployed = steps(given(*DEPLOYING, undeploy()).past)[-1]
     assert undeployed.why.endswith("was deleted")
+    taken = steps(given(*DEPLOYING, accepted(), serving(), repointed()).past)[-1]
+    assert taken.why.endswith("was made to serve ft:somebody-elses")
 
 
 def test_a_deployment_that_comes_up_for_an_abandoned_activation_is_not_waited_for() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from registry.application.chatting import target_of
-from registry.application.ports import DeploymentQuery
 from registry.application.views import DeploymentView
 from registry.domain.errors import RefusedError
 from registry.domain.ids import VersionRef
@@ -17,7 +16,7 @@ OTHER = "ft:somebody-elses"
 
 def repoint(stage: Stage) -> Deployed:
     (one,) = stage.cloud().deployments.values()
-    one.artifact_id = OTHER
+    one.shown_artifact = OTHER
     stage.let_pass(minutes=1)
     return one
 
@@ -37,7 +36,7 @@ def test_the_history_tells_it_once_and_that_it_is_as_it_was_again(stage: Stage) 
     assert [one.other_artifact for one in live(stage)] == [OTHER]
     assert stage.version(ref).state == "active"
     assert [one.id for one in live(stage)] == [before.id]
-    one.artifact_id = stage.log.deployments(DeploymentQuery())[0].artifact_id.upper()
+    one.shown_artifact = one.artifact_id.upper()
     stage.let_pass(minutes=1)
     assert [one.other_artifact for one in live(stage)] == [None]
 
@@ -55,6 +54,19 @@ def test_an_activation_makes_another_one_instead_of_taking_it(stage: Stage) -> N
     assert [one.other_artifact for one in mine] == [OTHER, None]
     _, target = target_of(stage.registry.reading, stage.log, stage.registry.providers, str(first))
     assert target.deployment_name == mine[1].name
+
+
+def test_a_provider_may_call_an_artifact_by_another_name(stage: Stage) -> None:
+    ref = stage.trained()
+    stage.registry.commands.deploy(ref, ANA)
+    stage.run()
+    (one,) = stage.cloud().deployments.values()
+    one.shown_artifact = "arn:of:the:same"
+    stage.let_pass(minutes=5)
+    assert [each.other_artifact for each in stage.deployments()] == [None]
+    one.shown_artifact = OTHER
+    stage.let_pass(minutes=1)
+    assert [each.other_artifact for each in stage.deployments()] == [OTHER]
 
 
 def test_a_deployment_by_hand_takes_its_place_and_only_then_may_it_go(stage: Stage) -> None:

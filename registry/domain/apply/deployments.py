@@ -84,6 +84,7 @@ def _priced(state: DeploymentState, price: Price) -> None:
 def _deployment_serving(state: DeploymentState, payload: ev.DeploymentServing, event: Event) -> None:
     state.state = "serving"
     state.endpoint = payload.endpoint
+    state.shown_artifact = payload.shown_artifact
     state.serving_at = event.recorded_at
     state.error = None
 

@@ -73,9 +73,10 @@ class DeploymentRepriced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentServing:
-    """It answered a probe."""
+    """It answered a probe. `shown_artifact`: what its provider calls the artifact, where that is another name."""
 
     endpoint: str | None = None
+    shown_artifact: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
