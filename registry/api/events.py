@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -13,12 +14,14 @@ from registry.api.schemas import page
 from registry.api.versions import After, position
 from registry.application.access import Principal
 from registry.application.views import EventView
-from registry.domain.errors import BadInputError
-from registry.transport.services import Services, check, check_somewhere
+from registry.domain.errors import BadInputError, TenureError
+from registry.transport.services import Services, address_of, check, check_somewhere
 from registry.transport.watch import Watch
 
 IDLE_S = 15.0
 """After so long without an event a comment is sent, so that proxies keep the connection and we see who has left."""
+AGAIN_S = 1.0
+"""How long it is believed who listens, before it is asked again."""
 RETRY_MS = 2_000
 LastEventId = Annotated[
     str | None,
@@ -28,6 +31,7 @@ LastEventId = Annotated[
 
 class Events:
     def __init__(self, services: Services) -> None:
+        self._gate = services.gate
         self._log = services.registry.log
         self._reading = services.registry.reading
         self._watch = services.watch
@@ -67,20 +71,32 @@ class Events:
 
         You get what belongs to models that you may see.
         """
-        principal = check_somewhere(request, "read")
+        check_somewhere(request, "read")
         begin = int(last_event_id) if last_event_id else after or 0
         if begin > 2**53:
             raise BadInputError(f"Last-Event-ID {begin} is not a position", field="Last-Event-ID")
         return StreamingResponse(
-            _frames(self._watch, begin, principal),
+            _frames(self._watch, begin, lambda: self._asking(request)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
+    def _asking(self, request: Request) -> Principal:
+        return self._gate.known(request.headers, request.cookies, address_of(request))
 
-async def _frames(watch: Watch, after: int, principal: Principal) -> AsyncIterator[str]:
+
+async def _frames(watch: Watch, after: int, asking: Callable[[], Principal]) -> AsyncIterator[str]:
+    """Ends when whoever listens is signed out, or their token is: within `AGAIN_S`, and before more is told."""
+    principal, asked = asking(), time.monotonic()
     yield f"retry: {RETRY_MS}\n\n"
     async for notice in watch.events(after, IDLE_S):
+        if time.monotonic() - asked >= AGAIN_S:
+            try:
+                principal, asked = asking(), time.monotonic()
+            except TenureError:
+                return
+            if not principal.may_somewhere("read"):
+                return
         if notice is None:
             yield ": nothing new\n\n"
         elif principal.may("read", notice.model):

@@ -18,7 +18,7 @@ from registry.application.access import NotSignedInError
 from registry.application.signing_in import CALLBACK
 from registry.transport.gate import SESSION_COOKIE, SESSION_S, local_path
 from registry.transport.logs import note
-from registry.transport.services import Services
+from registry.transport.services import Services, address_of
 
 BEGUN_COOKIE = "tenure_sign_in"
 BEGUN_S = 600
@@ -49,14 +49,14 @@ class Session:
         """With a token."""
         target = local_path(next)
         try:
-            session = self._gate.sign_in(token, _address(request))
+            session = self._gate.sign_in(token, address_of(request))
         except NotSignedInError as error:
             note(
                 logging.WARNING,
                 "refused",
                 actor="anonymous",
                 path="/session",
-                address=_address(request),
+                address=address_of(request),
                 why=error.message,
             )
             return RedirectResponse(f"/login?error=1&next={quote(target, safe='')}", status_code=303)
@@ -82,7 +82,7 @@ class Session:
         try:
             principal, session = self._gate.sign_in_person(self._oidc.finish(secret, answer))
         except NotSignedInError:
-            self._gate.failed(_address(request))
+            self._gate.failed(address_of(request))
             raise
         note(logging.INFO, "signed in", actor=principal.actor, roles=sorted(str(one) for one in principal.grants))
         response = HTMLResponse(_onward(_kept(kept)))
@@ -124,7 +124,3 @@ def _kept(text: str) -> str:
         return local_path(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
     except ValueError:
         return "/"
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"

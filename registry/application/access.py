@@ -68,7 +68,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: `actor` is what events name, `grants` what it may do. `token`: the id of what proved it, if any.
+    """Who asks: `actor` is what events name, `grants` what it may do. `token`: the id of what proved it, if any;
+    `rate_max`: its requests per second.
 
     `bounded`: has at most a share of the server at once. All tokens and sessions of one actor have it together.
     """
@@ -76,6 +77,7 @@ class Principal:
     actor: str
     grants: frozenset[Grant]
     token: str | None = None
+    rate_max: float | None = None
     bounded: bool = True
 
     @property
@@ -135,7 +137,7 @@ class Token:
 
     @property
     def principal(self) -> Principal:
-        return Principal(actor=self.actor, grants=self.grants, token=self.id)
+        return Principal(actor=self.actor, grants=self.grants, token=self.id, rate_max=self.rate_max)
 
     def refusal(self, now: datetime) -> str | None:
         """Why it is no longer good; None when it is."""

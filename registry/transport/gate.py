@@ -107,14 +107,21 @@ class Gate:
         self._rates = Buckets()
 
     def principal(self, headers: Mapping[str, str], cookies: Mapping[str, str], address: str) -> Principal:
-        """Raises NotSignedInError for a token that is not good, TooManyError."""
+        """Who makes this request. Raises NotSignedInError for a token that is not good, TooManyError."""
+        found = self.known(headers, cookies, address)
+        if found.token is not None:
+            self._count(found.token, found.rate_max)
+        return found
+
+    def known(self, headers: Mapping[str, str], cookies: Mapping[str, str], address: str) -> Principal:
+        """The same, and not counted as a request: for streams, which outlive tokens, sessions and roles."""
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         shown = shown.strip() if scheme.lower() == "bearer" else ""
         if shown and hmac.compare_digest(shown.encode(), self.local_secret.encode()):
             return everything(_named(headers) or self.open_to or "user:local")
         parts = split(shown)
         if parts is not None:
-            return self._allow(self._by_token(*parts, address))
+            return self._by_token(*parts, address).principal
         held = self._held(cookies.get(SESSION_COOKIE, ""))
         if held is not None:
             return held
@@ -158,7 +165,7 @@ class Gate:
             return None
         if found.token is not None:
             token = self._good(found.token)
-            return self._allow(token) if token is not None else None
+            return token.principal if token is not None else None
         people = self.people()
         try:
             return people.principal(found.claims) if people is not None else None
@@ -182,15 +189,14 @@ class Gate:
         token = self.tokens.find(id) if self.tokens is not None else None
         return token if token is not None and token.refusal(self._now()) is None else None
 
-    def _allow(self, token: Token) -> Principal:
-        if token.rate_max is not None:
-            wait_s = self._rates.wait_s(token.id, token.rate_max, max(token.rate_max, 1.0))
+    def _count(self, token: str, rate_max: float | None) -> None:
+        if rate_max is not None:
+            wait_s = self._rates.wait_s(token, rate_max, max(rate_max, 1.0))
             if wait_s > 0:
-                message = f"token {token.id} may ask {token.rate_max:g} times a second"
+                message = f"token {token} may ask {rate_max:g} times a second"
                 raise TooManyError(message, retry_after_s=wait_s)
         assert self.tokens is not None
-        self.tokens.used(token.id, self._now())
-        return token.principal
+        self.tokens.used(token, self._now())
 
     def failed(self, address: str) -> None:
         """Slows down whoever tries: so many failures at once, then one every few seconds. Raises TooManyError."""

@@ -40,6 +40,10 @@ def principal_of(request: HTTPConnection) -> Principal:
     return cast("Principal", request.state.principal)
 
 
+def address_of(request: HTTPConnection) -> str:
+    return request.client.host if request.client else "unknown"
+
+
 def who(request: HTTPConnection, reason: str | None = None) -> Who:
     """On whose word a command is given."""
     return Who(actor=principal_of(request).actor, reason=reason)

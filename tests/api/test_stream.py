@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from registry.domain.errors import UnavailableError
+from registry.store.tokens import TokenFile
 from registry.transport.services import Services
 from registry.transport.watch import Notice, Watch, model_of
 from tests.api.conftest import WAIT_S, Live, Mint, bearer
@@ -100,6 +101,31 @@ def test_one_sees_the_events_of_models_that_one_may_see(guarded: Services, stage
         refused = httpx2.get(f"{live.url}{STREAM}", headers=bearer(mint("user")))
         assert refused.status_code == 403
         assert httpx2.get(f"{live.url}{BOTS}/events", headers=bearer(token)).status_code == 403
+    finally:
+        guarded.watch._stopped.set()
+        live.stop()
+
+
+@pytest.mark.parametrize("by", ["its token is revoked", "somebody signs out"])
+def test_a_stream_ends_before_more_is_told_when(
+    by: str, guarded: Services, stage: Stage, mint: Mint, tokens: TokenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.api.events.AGAIN_S", 0.0)
+    stage.trained()
+    live = Live(guarded)
+    try:
+        with httpx2.Client(base_url=live.url, timeout=WAIT_S) as client:
+            client.post("/session", data={"token": mint("viewer")})
+            with client.stream("GET", STREAM) as answer:
+                seen = frames(answer)
+                next(seen)
+                if by == "somebody signs out":
+                    guarded.gate.sign_out(client.cookies["tenure_session"])
+                else:
+                    tokens.revoke(tokens.all()[0].id, stage.clock())
+                stage.active("other")
+                for _, event in seen:
+                    assert event["stream"] != "model:other"
     finally:
         guarded.watch._stopped.set()
         live.stop()
