@@ -218,6 +218,24 @@ def _lost_unnoticed() -> Planting:
     return stack
 
 
+@bug("a deployment that was made to serve another model goes unnoticed")
+def _moved_unnoticed() -> Planting:
+    return patch.object(deploying, "shown_with", lambda *_: [])
+
+
+@bug("a deployment that was made to serve another model is switched to")
+def _moved_is_taken() -> Planting:
+    right = deploying.usable
+
+    def usable(many: Any) -> Any:
+        return right(replace(one, other_artifact=None) for one in many)
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(patch.object(plan, "usable", usable))
+    stack.enter_context(patch.object(deploying, "usable", usable))
+    return stack
+
+
 @bug("a failed look at jobs is an empty one")
 def _failed_look_is_empty() -> Planting:
     right = JobSteps.look

@@ -11,8 +11,8 @@ from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.domain import ledger
 from registry.domain.apply import apply
 from registry.domain.deploying import GONE
-from registry.domain.events import Event, OrphanJobFound
-from registry.domain.ids import connection_stream
+from registry.domain.events import Event, OrphanJobFound, VersionActivated
+from registry.domain.ids import connection_stream, deployment_stream
 from registry.domain.states import DeploymentState, State, VersionState
 from registry.store.projection import empty_state
 from statemachine import DEPLOYMENT, VERSION, Lifecycle
@@ -61,6 +61,8 @@ class Rules:
         if isinstance(state, VersionState):
             self._moved(event, before, state.state, VERSION)
             self._version(event, state)
+            if isinstance(event.payload, VersionActivated) and event.payload.deployment is not None:
+                self._serves_its_own(event, event.payload.deployment)
         elif isinstance(state, DeploymentState):
             self._moved(event, before, state.state, DEPLOYMENT)
 
@@ -71,6 +73,11 @@ class Rules:
             raise Broken(f"{event.stream} enters at {after}")
         if before and not any(before in move.sources and after == move.target for move in lifecycle.moves):
             raise Broken(f"{event.position} {event.type} moves {event.stream} from {before} to {after}")
+
+    def _serves_its_own(self, event: Event, deployment: str) -> None:
+        state = cast("DeploymentState", self.states[deployment_stream(deployment)])
+        if state.other_artifact is not None:
+            raise Broken(f"{event.stream} became active on {deployment}, which serves {state.other_artifact}")
 
     def _version(self, event: Event, state: VersionState) -> None:
         active = self.active.setdefault(state.model, set())
@@ -158,12 +165,23 @@ def at_rest(log: EventLog, clouds: Iterable[StormyCloud], models: Iterable[str])
         for one in known:
             if one.state in {"deleting", "requested", "provisioning"}:
                 raise Broken(f"{one.id} is still {one.state}")
+            _shown_model_is_told(one, cloud)
         _jobs_once(log, cloud)
         running = [job.id for job in cloud.jobs.values() if job.outcome == "running"]
         if running:
             raise Broken(f"{cloud.name} still runs {running}, and nobody looks at them")
     for model in models:
         _active_serves(log, model, clouds)
+
+
+def _shown_model_is_told(one: DeploymentState, cloud: StormyCloud) -> None:
+    """Whatever somebody made a deployment serve is in the log, and that it serves its own again."""
+    there = cloud.deployments.get(one.provider_id or "")
+    if one.state != "serving" or one.orphan or there is None or there.shown_artifact == one.shown_artifact:
+        return
+    if one.other_artifact != there.shown_artifact:
+        shown = there.shown_artifact or "its own model"
+        raise Broken(f"{cloud.name} shows {shown} on {one.id}, and the log says {one.other_artifact or 'its own'}")
 
 
 def _jobs_once(log: EventLog, cloud: StormyCloud) -> None:

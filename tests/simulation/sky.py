@@ -41,6 +41,7 @@ BEFORE = (
     *("server error before", "timed out before", "unauthorized", "killed before"),
 )
 AFTER = ("server error after", "timed out after", "reset in mid-body", "killed after")
+NATURE = ("lost", "broken", "moved", "stranger", "job fails", "deploy fails", "paused job", "odd status")
 LISTS_MIN = 2
 """Without a job, until it may be sent again."""
 SLOW_S = (10.0, 90.0)
@@ -300,7 +301,7 @@ class StormyCloud(Cloud):
         """Something happens at the provider by itself, or by other hands."""
         serving = [one for one in self.deployments.values() if one.ours and one.outcome == "serving"]
         running = [one for one in self.jobs.values() if one.outcome == "running"]
-        match random.choice(["lost", "broken", "stranger", "job fails", "deploy fails", "paused job", "odd status"]):
+        match random.choice(NATURE):
             case "lost" if serving:
                 one = random.choice(serving)
                 self.lose(one.name)
@@ -309,6 +310,10 @@ class StormyCloud(Cloud):
                 one = random.choice(serving)
                 self.break_down(one.name)
                 return f"{one.name} breaks down"
+            case "moved" if serving:
+                one = random.choice(serving)
+                one.shown_artifact = None if one.shown_artifact else "ft:of-others"
+                return f"{one.name} is made to serve {one.shown_artifact or 'its own model again'}"
             case "stranger" if len(self.deployments) < 6:
                 number = self.next_id("stranger")
                 self.stranger(number, artifact_id="theirs")
