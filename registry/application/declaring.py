@@ -7,7 +7,8 @@ table. A key is taken back with the value "default".
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -67,7 +68,8 @@ class Declaring:
             for name, settings in _tables(document, "connections").items():
                 events += self._connection(unit, name, settings, who, changes)
             for name, table in _tables(document, "models").items():
-                events += self._model(unit, name, table, who, changes)
+                with _within(f"models.{name}"):
+                    events += self._model(unit, name, table, who, changes)
             events += self._registry(unit, document, who, changes)
             return ([] if plan else events), {}
 
@@ -129,10 +131,8 @@ class Declaring:
         if not isinstance(provider, str):
             raise BadInputError(f"connections.{name} needs provider", field=f"connections.{name}.provider")
         kept = cast("Json", to_json(settings))
-        try:
+        with _within(f"connections.{name}"):
             self._providers.of(ConnectionState(name=name, provider=provider, settings=kept))
-        except BadInputError as error:
-            raise BadInputError(f"connections.{name}: {error.message}", field=error.field, hint=error.hint) from error
         state = unit.connection(name)
         subject = f"connection {name}"
         if state is None or state.removed:
@@ -183,7 +183,8 @@ class Declaring:
         state = unit.registry() or RegistryState()
         if "scheduler" in document:
             settings = _with(state.scheduler, _table(document["scheduler"], "scheduler"), SCHEDULER_DEFAULTS)
-            SchedulerSettings.of(settings)
+            with _within("scheduler"):
+                SchedulerSettings.of(settings).check()
             changed = ev.SchedulerConfigured(settings=dict(settings))
             events += _configured("scheduler", state.scheduler, settings, who, changed, changes)
         if "oidc" in document:
@@ -193,11 +194,12 @@ class Declaring:
             events += _configured("oidc", state.oidc, oidc, who, ev.SignInConfigured(settings=dict(oidc)), changes)
         if "policy" in document:
             policy = _with(state.policy, _table(document["policy"], "policy"), POLICY_DEFAULTS)
-            Policy.of(policy)
+            with _within("policy"):
+                Policy.of(policy)
             changed = ev.DefaultPolicyChanged(policy=dict(policy))
             events += _configured("policy", state.policy, policy, who, changed, changes)
         if "prices" in document:
-            prices = tuple(check_price(one) for one in _price_tables(document["prices"]))
+            prices = tuple(_prices(document["prices"]))
             same = [dict(one) for one in state.prices] == [dict(one) for one in prices]
             detail = f"{len(prices)} {'entry' if len(prices) == 1 else 'entries'}"
             changes.append(ChangeView(kind="same" if same else "change", subject="prices", detail=detail))
@@ -255,7 +257,20 @@ def _table(value: object, key: str) -> Json:
     return cast("Json", value)
 
 
-def _price_tables(value: object) -> list[Json]:
+def _prices(value: object) -> Iterator[Json]:
     if not isinstance(value, list | tuple):
         raise BadInputError("prices is not a list of tables: write [[prices]]", field="prices")
-    return [_table(one, "prices") for one in cast("list[object]", value)]
+    for number, one in enumerate(cast("list[object]", value), start=1):
+        with _within(f"prices, entry {number}"):
+            yield check_price(_table(one, "[prices]"))
+
+
+@contextmanager
+def _within(section: str) -> Generator[None]:
+    """A key that is wrong is named with the section it stands in."""
+    try:
+        yield
+    except BadInputError as error:
+        if error.message.startswith(section):
+            raise
+        raise BadInputError(f"{section}: {error.message}", field=error.field, hint=error.hint) from error

@@ -6,6 +6,7 @@ from. The newest entry in force wins among those that fit best; where there is n
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+from registry.application.focus import SERVICES
 from registry.domain.errors import BadInputError
 from registry.domain.events import Json, Price, Rate, UnitPrice
 from registry.domain.ledger import NANO, rate_at
@@ -21,6 +23,7 @@ from registry.domain.policy import amount
 from registry.domain.states import ConnectionState, DeploymentState
 
 PRICE_KEYS = ("provider", "sku", "unit", "price", "currency", "source", "effective", "region", "model")
+_CURRENCY = re.compile("[A-Z]{3}")
 UNITS = ("hour", "model-unit-hour", "1M-tokens", "month")
 TRAINING = "training"
 """The `sku` of an hourly price that is for training alone."""
@@ -40,15 +43,28 @@ def check_price(entry: Mapping[str, object]) -> Json:
             raise BadInputError(f"a price needs {key!r}", field=key)
     if entry["unit"] not in UNITS:
         raise BadInputError(f"unit = {entry['unit']!r} is not one of {', '.join(UNITS)}", field="unit")
+    if entry["provider"] not in SERVICES:
+        known = ", ".join(SERVICES)
+        raise BadInputError(f"provider = {entry['provider']!r} is not one of {known}", field="provider")
     amount(entry["price"], "price")
-    effective = entry.get("effective")
-    if effective is not None and not isinstance(effective, date):
-        try:
-            date.fromisoformat(str(effective))
-        except ValueError as error:
-            message = f"effective = {effective!r} is not a date: write 2026-10-01"
-            raise BadInputError(message, field="effective") from error
-    return {key: value.isoformat() if isinstance(value, date) else value for key, value in entry.items()}
+    if not isinstance(entry["currency"], str) or _CURRENCY.fullmatch(entry["currency"]) is None:
+        message = f"currency = {entry['currency']!r} is not a code of ISO 4217: write USD"
+        raise BadInputError(message, field="currency")
+    for key in ("sku", "source", "region", "model"):
+        if not isinstance(entry.get(key, ""), str):
+            raise BadInputError(f"{key} = {entry[key]!r} is not a text", field=key)
+    return {**entry, "effective": _effective(entry["effective"])} if "effective" in entry else dict(entry)
+
+
+def _effective(written: object) -> str:
+    """Entries are ordered by this text, so a day is always written in one way."""
+    try:
+        day = written if isinstance(written, date) else date.fromisoformat(str(written))
+    except ValueError:
+        day = None
+    if day is None or isinstance(day, datetime):
+        raise BadInputError(f"effective = {written!r} is not a date: write 2026-10-01", field="effective")
+    return day.isoformat()
 
 
 @cache

@@ -99,6 +99,14 @@ class SchedulerSettings:
             absence=absence,
         )
 
+    def check(self) -> None:
+        """What may be declared. A log of an earlier release may hold less, and is still read."""
+        for key, value in (("poll", self.poll), ("sweep", self.sweep)):
+            if not value:
+                raise BadInputError(
+                    f"{key} must be longer than 0: it would look at the providers without a pause", field=key
+                )
+
 
 def whole(value: object, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

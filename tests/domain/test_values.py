@@ -222,6 +222,7 @@ def entry(**changes: object) -> dict[str, object]:
 def test_a_price_is_kept_as_written_with_its_date_as_text() -> None:
     assert check_price(entry(effective=date(2026, 10, 1)))["effective"] == "2026-10-01"
     assert check_price(entry(effective="2026-10-01"))["effective"] == "2026-10-01"
+    assert check_price(entry(effective="20261001"))["effective"] == "2026-10-01", "texts are compared to order the days"
     assert check_price(entry()) == entry()
 
 
@@ -233,6 +234,11 @@ def test_a_price_is_kept_as_written_with_its_date_as_text() -> None:
         ({"price": 1.7}, "price"),
         ({"price": "-1"}, "price"),
         ({"effective": "soon"}, "effective"),
+        ({"effective": datetime(2026, 10, 1, tzinfo=UTC)}, "effective"),
+        ({"provider": "azure"}, "provider"),
+        ({"currency": "dollars"}, "currency"),
+        ({"currency": 1}, "currency"),
+        ({"sku": 3}, "sku"),
     ],
 )
 def test_a_price_that_is_wrong_is_refused_by_its_key(changes: dict[str, object], field: str) -> None:
