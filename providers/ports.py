@@ -327,7 +327,8 @@ class Deployments(Protocol):
 
     def last_used(self, since: Mapping[str, datetime]) -> Mapping[str, datetime]:
         """By id, a moment after which nobody called it, by the provider's own metrics; exact to the hour, and never
-        before the last call. `since`: where to begin; it is the answer where nobody has called since.
+        before the last call. `since`: where to begin; it is the answer where nobody has called since, or the moment
+        from which calls are kept, if that is later.
 
         What nobody can tell is left out, and where there are no metrics (`Capabilities.use_lag`) that is everything.
         Calls of the last `use_lag` may not be counted yet.

@@ -30,9 +30,6 @@ def begin(since: Iterable[datetime], *, now: datetime, kept: timedelta) -> datet
     return first.replace(minute=0, second=0, microsecond=0)
 
 
-def last_use(since: datetime, *, asked_from: datetime, hours: Iterable[datetime]) -> datetime | None:
-    """`hours`: the beginnings of those in which it was called. None: not since `asked_from`; before, nobody knows."""
-    ends = [hour + HOUR for hour in hours]
-    if ends:
-        return max(since, *ends)
-    return since if since >= asked_from else None
+def last_use(since: datetime, *, asked_from: datetime, hours: Iterable[datetime]) -> datetime:
+    """`hours`: the beginnings of those in which it was called since `asked_from`. What was before, nobody knows."""
+    return max(since, asked_from, *(hour + HOUR for hour in hours))

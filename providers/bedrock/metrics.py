@@ -7,13 +7,13 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricDa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from providers.bedrock.clients import Clients
 from providers.bedrock.errors import translated
-from providers.errors import RejectedError, UnavailableError
+from providers.errors import UnauthorizedError, UnavailableError
 from providers.uses import HOUR, begin, last_use
 
 NAMESPACE, DIMENSION = "AWS/Bedrock", "ModelId"
@@ -23,8 +23,6 @@ TOGETHER_MAX = 500 // len(METRICS)
 PAGES_MAX = 100
 KEPT = timedelta(days=455)
 READ_TIMEOUT_S = 30.0
-_WHOLE = frozenset({"Complete", "PartialData"})
-"""`PartialData`: goes on with the next page."""
 
 
 class BedrockMetrics:
@@ -41,14 +39,13 @@ class BedrockMetrics:
         for start in range(0, len(arns), TOGETHER_MAX):
             part = arns[start : start + TOGETHER_MAX]
             for arn, hours in zip(part, self._hours(part, asked_from, now), strict=True):
-                moment = last_use(since[arn], asked_from=asked_from, hours=hours)
-                if moment is not None:
-                    found[arn] = moment
+                found[arn] = last_use(since[arn], asked_from=asked_from, hours=hours)
         return found
 
     def _hours(self, arns: Sequence[str], from_: datetime, to: datetime) -> list[list[datetime]]:
-        """Of each, the hours in which it was called."""
+        """Of each, the hours in which it was called. Raises UnavailableError where CloudWatch does not tell of all."""
         hours: list[list[datetime]] = [[] for _ in arns]
+        whole: set[str] = set()
         arguments: dict[str, Any] = {
             "MetricDataQueries": [
                 _query(f"d{at}m{n}", arn, name) for at, arn in enumerate(arns) for n, name in enumerate(METRICS)
@@ -61,18 +58,30 @@ class BedrockMetrics:
             with translated("read-metrics", now=self._now):
                 client = self._clients.get("cloudwatch", read_timeout_s=READ_TIMEOUT_S)
                 page: dict[str, Any] = client.get_metric_data(**arguments)
-            if "MetricDataResults" not in page:  # a proxy's page, which botocore takes for an answer without anything
-                raise UnavailableError("CloudWatch's answer cannot be read", operation="read-metrics")
-            for one in page["MetricDataResults"]:
-                if one.get("StatusCode", "Complete") not in _WHOLE:
-                    raise RejectedError(f"CloudWatch says {one['StatusCode']}", operation="read-metrics")
-                at = int(str(one["Id"]).removeprefix("d").partition("m")[0])
-                counted = zip(one.get("Timestamps", ()), one.get("Values", ()), strict=True)
-                hours[at] += [moment.astimezone(UTC) for moment, count in counted if count]
+            try:
+                for query, code, called in _results(page):
+                    if code == "Forbidden":
+                        raise UnauthorizedError("CloudWatch may not be read", operation="read-metrics", code=code)
+                    if code == "Complete":  # `PartialData` goes on with the next page
+                        whole.add(query)
+                    hours[int(query.removeprefix("d").partition("m")[0])] += called
+            except (KeyError, ValueError, IndexError) as exc:  # such as a proxy's page, which botocore reads as nothing
+                raise UnavailableError("CloudWatch's answer cannot be read", operation="read-metrics") from exc
             if not page.get("NextToken"):
-                return hours
+                break
             arguments["NextToken"] = page["NextToken"]
-        raise RejectedError(f"CloudWatch gives more than {PAGES_MAX} pages", operation="read-metrics")
+        else:
+            whole.clear()
+        if len(whole) < len(arguments["MetricDataQueries"]):
+            raise UnavailableError("CloudWatch does not tell of all that was asked", operation="read-metrics")
+        return hours
+
+
+def _results(page: Mapping[str, Any]) -> Iterator[tuple[str, str, list[datetime]]]:
+    """Of each query: its id, how far it is answered, and the hours with a call."""
+    for one in page["MetricDataResults"]:
+        counted = zip(one.get("Timestamps", ()), one.get("Values", ()), strict=True)
+        yield one["Id"], one.get("StatusCode", "Complete"), [at.astimezone(UTC) for at, count in counted if count]
 
 
 def _query(id: str, arn: str, metric: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from providers.errors import RejectedError
+from providers.errors import UnavailableError
 from tests.providers.cloud_harness import NOON, CloudHarness
 from tests.providers.cloud_metrics import CloudMetrics
 
@@ -96,20 +96,31 @@ def test_names_are_told_apart_as_azure_does_and_hours_without_a_call_do_not_coun
     ],
     ids=["no-metric", "an-error", "too-many", "another-form", "a-list"],
 )
-def test_what_does_not_tell_of_all_deployments_proves_nothing(
+def test_what_does_not_tell_of_all_deployments_proves_nothing_and_is_asked_for_again(
     harness: CloudHarness, monitor: Monitor, body: object
 ) -> None:
     monitor.says(body)
-    with pytest.raises(RejectedError, match="Azure Monitor"):
+    with pytest.raises(UnavailableError, match="Azure Monitor"):
         harness.connect().deployments.last_used({ID: NOON})
 
 
-def test_before_what_azure_shows_at_a_time_nothing_is_known_but_a_call_after_it_is(
+def test_azure_shows_thirty_days_at_a_time_and_is_asked_as_often_as_it_takes(
     harness: CloudHarness, monitor: Monitor
 ) -> None:
-    deployments = harness.connect().deployments
+    monitor.says(answer(series("Prod-Bot", ("2026-10-01T07:00:00Z", 1.0))))
+    told = harness.connect().deployments.last_used({ID: NOON - timedelta(days=70)})
+    assert told == {ID: datetime(2026, 10, 1, 8, tzinfo=UTC)}
+    spans = [path.partition("timespan=")[2].partition("&")[0] for path in monitor.paths]
+    assert spans == [
+        "2026-09-11T12:00:00Z/2026-10-11T12:00:00Z",
+        "2026-10-11T12:00:00Z/2026-11-10T12:00:00Z",
+        "2026-11-10T12:00:00Z/2026-11-20T12:00:00Z",
+    ]
+
+
+def test_before_what_azure_keeps_nothing_is_known_so_it_may_have_been_called_until_then(
+    harness: CloudHarness, monitor: Monitor
+) -> None:
     monitor.says(answer())
-    assert deployments.last_used({ID: NOON - timedelta(days=31)}) == {}
-    monitor.says(answer(series("Prod-Bot", ("2026-11-01T07:00:00Z", 1.0))))
-    told = deployments.last_used({ID: NOON - timedelta(days=31)})
-    assert told == {ID: datetime(2026, 11, 1, 8, tzinfo=UTC)}
+    told = harness.connect().deployments.last_used({ID: NOON - timedelta(days=200)})
+    assert told == {ID: NOON - timedelta(days=92)}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from providers.bedrock import metrics
-from providers.errors import RejectedError
+from providers.errors import RejectedError, UnauthorizedError, UnavailableError
 from tests.providers.cloud_harness import NOON, CloudHarness
 from tests.providers.cloud_metrics import CloudMetrics
 
@@ -60,6 +60,13 @@ def page(*results: tuple[str, list[Any], str], after: str | None = None) -> dict
     return {"MetricDataResults": found, "NextToken": after} if after else {"MetricDataResults": found}
 
 
+def whole(query: str) -> tuple[str, list[Any], str]:
+    return query, [], "Complete"
+
+
+ALL = tuple(whole(f"d0m{n}") for n in range(4))
+
+
 class Pages:
     """CloudWatch's client, with answers given beforehand."""
 
@@ -83,7 +90,8 @@ def read(pages: Pages, count: int = 1) -> dict[str, Any]:
 
 def test_pages_are_followed_and_calls_that_were_throttled_count() -> None:
     early, late = NOON - timedelta(hours=9), NOON - timedelta(hours=5)
-    pages = Pages(page(("d0m0", [early], "PartialData"), after="2"), page(("d0m1", [late], "Complete")))
+    rest = (ALL[0], *ALL[2:])
+    pages = Pages(page(("d0m0", [early], "PartialData"), after="2"), page(("d0m1", [late], "Complete"), *rest))
     assert read(pages) == {"arn-0": late + timedelta(hours=1)}
     assert [one.get("NextToken") for one in pages.asked] == [None, "2"]
     assert {query["MetricStat"]["Metric"]["MetricName"] for query in pages.asked[0]["MetricDataQueries"]} == {
@@ -92,14 +100,29 @@ def test_pages_are_followed_and_calls_that_were_throttled_count() -> None:
 
 
 def test_no_call_takes_more_queries_than_cloudwatch_does() -> None:
-    pages = Pages(page())
-    assert len(read(pages, count=300)) == 300
-    assert [len(one["MetricDataQueries"]) for one in pages.asked] == [500, 500, 200]
+    pages = Pages(page(*(whole(f"d{at}m{n}") for at in range(125) for n in range(4))))
+    assert len(read(pages, count=250)) == 250
+    assert [len(one["MetricDataQueries"]) for one in pages.asked] == [500, 500]
 
 
 @pytest.mark.parametrize(
-    "answer", [page(("d0m0", [], "InternalError")), page(("d0m0", [], "Forbidden")), page(after="again")]
+    "answer",
+    [
+        page(*ALL[1:], ("d0m0", [], "InternalError")),
+        page(*ALL[1:], ("d0m0", [NOON], "PartialData")),
+        page(*ALL[1:]),
+        page(*ALL, after="again"),
+        page(*ALL, whole("e1")),
+        {"MetricDataResults": [{"Id": "d0m0", "Timestamps": [NOON], "Values": []}]},
+        {"Messages": []},
+    ],
+    ids=["an-error", "a-part", "one-less", "pages-without-end", "another-id", "counts-left-out", "a-proxys-page"],
 )
-def test_an_answer_that_is_not_whole_proves_nothing(answer: dict[str, Any]) -> None:
-    with pytest.raises(RejectedError, match="CloudWatch"):
+def test_an_answer_that_is_not_whole_proves_nothing_and_is_asked_for_again(answer: dict[str, Any]) -> None:
+    with pytest.raises(UnavailableError, match="CloudWatch"):
         read(Pages(answer))
+
+
+def test_what_cloudwatch_may_not_tell_is_a_permission_that_is_missing() -> None:
+    with pytest.raises(UnauthorizedError):
+        read(Pages(page(*ALL[1:], ("d0m0", [], "Forbidden"))))
