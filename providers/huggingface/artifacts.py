@@ -1,4 +1,4 @@
-"""Artifacts of the local provider: folders of safetensors. An artifact's id is its folder's absolute path."""
+"""Artifacts of the local provider: folders of safetensors. An artifact's id is the absolute path its folder had."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LocalArtifacts:
 
     def get(self, id: str) -> Artifact | None:
         """Reads every byte of the model: half a gigabyte takes about a second. The id it answers is absolute."""
-        folder = Path(id).absolute()
+        folder = located(self._folder, id)
         if not folder.is_dir():
             return None
         with disk_trouble("get-artifact"):
-            return Artifact(id=str(folder), digest=verified(folder).digest, kind="folder")
+            return Artifact(id=str(Path(id).absolute()), digest=verified(folder).digest, kind="folder")
 
     def complete(self, id: str, base_model: str | None) -> None:
         """`providers.optional.Completing`: the tokenizer, which `model.save_pretrained` leaves out."""
-        folder = Path(id)
+        folder = located(self._folder, id)
         with disk_trouble("complete-artifact"):
             base = base_of(self._models, folder, base_model)
             if base is not None and folder.is_dir():
@@ -54,7 +54,7 @@ class LocalArtifacts:
 
     def delete(self, id: str) -> None:
         """A folder that was imported from elsewhere is not ours to delete: refused."""
-        folder = Path(id)
+        folder = located(self._folder, id)
         if not folder.exists():
             return
         if folder not in [parent / MODEL_FOLDER for parent in self._homes()]:
@@ -73,6 +73,19 @@ class LocalArtifacts:
         jobs, others = self._folder / JOBS_FOLDER, self._folder / ARTIFACTS_FOLDER
         own = sorted(child for child in others.iterdir() if child.is_dir()) if others.is_dir() else []
         return [*(jobs / name for name in names_in(jobs)), *own]
+
+
+def located(own: Path, id: str) -> Path:
+    """Where an artifact lies now. `own`: the connection's folder.
+
+    A home may have been moved since, or copied, or be reached by another path. Jobs have names that no other registry
+    gives; what lies below `artifacts` may have a namesake in another home, which is believed while it is there.
+    """
+    path = Path(id).absolute()
+    here = own.joinpath(*path.parts[-3:])
+    if path.parts[-5:-3] != own.parts[-2:] or not here.is_dir():
+        return path
+    return here if path.parts[-3] == JOBS_FOLDER or not path.exists() or path.samefile(here) else path
 
 
 def verified(folder: Path) -> Manifest:

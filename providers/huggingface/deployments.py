@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from providers.errors import ChatError, OutcomeUnknownError, RejectedError, UnavailableError
-from providers.huggingface.artifacts import verified
+from providers.huggingface.artifacts import located, verified
 from providers.huggingface.chat import LocalChat, Server
 from providers.huggingface.engines import serving
 from providers.huggingface.environment import Inspection, child_environment
@@ -78,7 +78,7 @@ class LocalDeployments:
         with self._creating:
             there = self._record(request.name)
             if there is None:
-                _check(request)
+                _check(request, located(self._folder, request.artifact.id))
                 with disk_trouble("create-deployment"):
                     self._make(request)
                 there = self._record(request.name)
@@ -154,7 +154,7 @@ class LocalDeployments:
         port = _free_port(taken)
         chosen = serving(
             self._settings,
-            folder=Path(request.artifact.id),
+            folder=located(self._folder, request.artifact.id),
             name=request.name,
             port=port,
             inspected=self._inspected,
@@ -201,13 +201,12 @@ class LocalDeployments:
         return None
 
 
-def _check(request: DeploymentRequest) -> None:
+def _check(request: DeploymentRequest, folder: Path) -> None:
     if request.options:
         raise RejectedError(
             f"a local deployment has no options (given: {', '.join(sorted(request.options))})",
             operation="create-deployment",
         )
-    folder = Path(request.artifact.id)
     if not folder.is_dir():
         raise RejectedError(f"there is no model folder {folder}", operation="create-deployment")
     digest = verified(folder).digest
