@@ -22,6 +22,8 @@ from registry.domain.errors import BadInputError, HomeInUseError
 from registry.store.values import time_text
 
 LOCK = "lock"
+_NO_PATH_OF_DUCKDB = frozenset("?\\")
+"""It takes what follows a ? for options of the file, and a backslash for a /, also where neither is so."""
 
 
 class Home:
@@ -33,6 +35,12 @@ class Home:
         """
         self.path = path.expanduser().absolute()
         self.pid = os.getpid()
+        if not _NO_PATH_OF_DUCKDB.isdisjoint(str(self.path)):
+            raise BadInputError(
+                f"{self.path} cannot be used as a home: DuckDB opens no file whose path has a ? or a backslash in it",
+                field="TENURE_HOME",
+                hint="point TENURE_HOME at a folder with another name",
+            )
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -32,6 +32,7 @@ BLOCK_BYTES = 64 << 10
 
 def create(path: Path) -> None:
     """A new, empty database. It appears under its name only when it is whole."""
+    from sqlalchemy.pool import NullPool
     from sqlmodel import Session, create_engine
 
     from registry.store import tables
@@ -39,7 +40,9 @@ def create(path: Path) -> None:
     new = path.with_name(path.name + ".new")
     for leftover in (new, new.with_name(new.name + ".wal")):
         leftover.unlink(missing_ok=True)
-    engine = create_engine(f"duckdb:///{new}", connect_args={"config": {**CONFIG, "default_block_size": BLOCK_BYTES}})
+    # As an argument, since in a URL a % or a ? of the path would mean something else.
+    config = {**CONFIG, "default_block_size": BLOCK_BYTES}
+    engine = create_engine("duckdb://", poolclass=NullPool, connect_args={"database": str(new), "config": config})
     try:
         tables.create(engine)
         with Session(engine) as session:

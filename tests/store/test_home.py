@@ -34,6 +34,23 @@ def test_a_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     home.close()
 
 
+@pytest.mark.parametrize("name", ["with spaces", "höme-日本", "ho%20me %s %", "#1;'\"", "x" * 200])
+def test_a_home_may_have_any_name_that_a_folder_has(tmp_path: Path, name: str) -> None:
+    log = open_log(tmp_path / name, clock=Ticking(), ids=Counting())
+    add(cast("Log", log), requested("bot", 1))
+    log.close()
+    log = open_log(tmp_path / name, clock=Ticking(), ids=Counting())
+    assert log.head() == 1
+    log.close()
+
+
+@pytest.mark.parametrize("name", ["what?", "back\\slash"])
+def test_a_home_whose_path_duckdb_cannot_open_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match=r"no file whose path has a \? or a backslash"):
+        Home(tmp_path / name, clock=Ticking())
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_second_process_is_told_who_has_the_home(home: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
