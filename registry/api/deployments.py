@@ -70,9 +70,13 @@ class Deployments:
         billed: Annotated[bool | None, Query(description="Only those that may be billed now, or only others")] = None,
         model: Annotated[str | None, Query(pattern=NAME)] = None,
     ) -> JSONResponse:
-        """Deployments as the log has them beside what the providers show now, with the differences. Complete."""
-        check(request, "read", model)
-        return listing(self._comparing.side_by_side(billed=billed, model=model))
+        """The deployments that you may see beside what the providers show now, with the differences. Complete.
+
+        What only a provider has is for those who may see every model.
+        """
+        principal = check(request, "read", model) if model else check_somewhere(request, "read")
+        found = self._comparing.side_by_side(billed=billed, model=model)
+        return listing([one for one in found if principal.may("read", one.model)])
 
     def show(self, request: Request, id: DeploymentId, as_of: AsOf = None) -> JSONResponse:
         """One deployment, by the registry's id or the provider's name, id or ARN."""

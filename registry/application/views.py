@@ -180,6 +180,11 @@ class SideBySideView(View):
         }
         return cls(stray=stray, provider_status=report.status, difference=difference)
 
+    @property
+    def model(self) -> str | None:
+        """None where nobody here knows of any."""
+        return self.deployment.model or None if self.deployment is not None else None
+
     def value(self, name: str) -> object:
         return self.stray.get(name) if self.deployment is None else getattr(self.deployment, name)
 

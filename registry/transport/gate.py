@@ -23,7 +23,7 @@ from registry.application.access import (
     split,
 )
 from registry.application.ports import Clock
-from registry.application.signing_in import SignIn
+from registry.application.signing_in import SIGNED_IN, SignIn
 from registry.domain.errors import UnavailableError
 
 SESSION_COOKIE = "tenure_session"
@@ -109,8 +109,8 @@ class Gate:
     def principal(self, headers: Mapping[str, str], cookies: Mapping[str, str], address: str) -> Principal:
         """Who makes this request. Raises NotSignedInError for a token that is not good, TooManyError."""
         found = self.known(headers, cookies, address)
-        if found.token is not None:
-            self._count(found.token, found.rate_max)
+        if found.token not in {None, SIGNED_IN}:
+            self._count(found)
         return found
 
     def known(self, headers: Mapping[str, str], cookies: Mapping[str, str], address: str) -> Principal:
@@ -189,14 +189,15 @@ class Gate:
         token = self.tokens.find(id) if self.tokens is not None else None
         return token if token is not None and token.refusal(self._now()) is None else None
 
-    def _count(self, token: str, rate_max: float | None) -> None:
-        if rate_max is not None:
-            wait_s = self._rates.wait_s(token, rate_max, max(rate_max, 1.0))
-            if wait_s > 0:
-                message = f"token {token} may ask {rate_max:g} times a second"
-                raise TooManyError(message, retry_after_s=wait_s)
+    def _count(self, found: Principal) -> None:
         assert self.tokens is not None
-        self.tokens.used(token, self._now())
+        assert found.token is not None
+        if found.rate_max is not None:
+            wait_s = self._rates.wait_s(found.token, found.rate_max, max(found.rate_max, 1.0))
+            if wait_s > 0:
+                message = f"token {found.token} may ask {found.rate_max:g} times a second"
+                raise TooManyError(message, retry_after_s=wait_s)
+        self.tokens.used(found.token, self._now())
 
     def failed(self, address: str) -> None:
         """Slows down whoever tries: so many failures at once, then one every few seconds. Raises TooManyError."""

@@ -11,7 +11,14 @@ from typing import cast
 
 from starlette.responses import Response
 
-from registry.application.views import AuditView, BilledDeploymentView, DeploymentView, SideBySideView
+from registry.application.views import (
+    AuditView,
+    BilledDeploymentView,
+    ConnectionView,
+    DeploymentView,
+    OrphanJobView,
+    SideBySideView,
+)
 from registry.domain import ledger
 from registry.domain.errors import BadInputError
 from registry.domain.events import Json
@@ -30,25 +37,32 @@ SHARES = ("model", "provider", "connection")
 
 
 def deployments(page: Page) -> Response:
-    """What the log says; and with `look`, what the providers show at this moment beside it."""
-    page.principal.check("read")
-    every = serving.live(page)
+    """What the log says; and with `look`, what the providers show at this moment beside it.
+
+    What belongs to no model is for whoever may see every model.
+    """
+    every = page.visible(serving.live(page))
     live = every if page.query("all") else every[:LIVE_SHOWN]
     looked = page.query("look") is not None and not page.past
     shown = page.registry.comparing.side_by_side() if looked else []
     audit = page.registry.auditing.audit(from_=page.now - ledger.MICROSECOND, to=page.now, as_of=page.as_of)
+    strays: list[Stray] = []
+    jobs: list[tuple[ConnectionView, OrphanJobView]] = []
+    if page.principal.may("read"):
+        strays = _strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign]
+        jobs = [(at, one) for at in page.registry.reading.connections(page.as_of) for one in at.orphan_jobs]
     return page.html(
         "deployments.html",
         live=live,
-        gone=serving.gone_lately(page),
+        gone=page.visible(serving.gone_lately(page)),
         rates=serving.rates(one for one in every if one.billed),
         total=len(every),
         unknown={str(one["deployment"]): str(one["why"]) for one in audit.unknown},
         looked=looked,
         provider={one.deployment.id: one for one in shown if one.deployment is not None},
-        strays=_strays(shown, audit) if looked else [_foreign(one) for one in audit.foreign],
+        strays=strays,
         against=_against(page, live, every),
-        jobs=[(at, one) for at in page.registry.reading.connections(page.as_of) for one in at.orphan_jobs],
+        jobs=jobs,
     )
 
 

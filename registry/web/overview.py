@@ -44,9 +44,7 @@ def overview(page: Page) -> Response:
     reading = page.registry.reading
     models = page.readable(reading.models(page.as_of))
     names = {one.model for one in models}
-    billed = [
-        one for one in serving.billed(page) if one.model in names or (not one.model and page.principal.may("read"))
-    ]
+    billed = page.visible(serving.billed(page))
     connections = reading.connections(page.as_of) if page.principal.may("read") else []
     notices = [
         *warnings(connections, billed, models), *_stray_jobs(page), *_retirements(page), *_over_budget(page, names)

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from registry.application.access import Action, Principal
 from registry.application.ports import VersionQuery
 from registry.application.reading import within_calendar
-from registry.application.views import MetricView, ModelView, VersionView
+from registry.application.views import DeploymentView, MetricView, ModelView, VersionView
 from registry.composition import Registry
 from registry.domain.errors import BadInputError, TenureError
 from registry.domain.ids import VersionRef
@@ -73,6 +73,10 @@ class Page:
 
     def readable(self, models: Iterable[ModelView]) -> list[ModelView]:
         return [one for one in models if self.principal.may("read", one.model)]
+
+    def visible(self, deployments: Iterable[DeploymentView]) -> list[DeploymentView]:
+        """Those of no model are for whoever may see every model."""
+        return [one for one in deployments if self.principal.may("read", one.model or None)]
 
     def versions(self, query: VersionQuery) -> tuple[list[VersionView], bool]:
         """Those that whoever asks may see, and whether there are more; `query` is about all models."""

@@ -72,6 +72,14 @@ def test_whoever_has_every_right_on_one_model_is_told_nothing_of_another(stage: 
     assert answered > 20, "their own model is shown"
 
 
+def test_deployments_beside_what_providers_show_are_cut_to_what_one_may_see(stage: Stage, site: TestClient) -> None:
+    """As their list is: `tenure deployments` asks for this."""
+    stage.cloud().stranger("somebody-elses", "ft:theirs")
+    seen = site.get("/api/v1/deployments/side-by-side")
+    assert (seen.status_code, [one["model"] for one in seen.json()["items"]]) == (200, ["mine"])
+    assert site.get(f"/api/v1/deployments/side-by-side?model={HIDDEN}").status_code == 403
+
+
 def test_the_stream_of_events_is_cut_to_what_one_may_see(stage: Stage, site: TestClient) -> None:
     seen = site.get("/api/v1/deployments").json()["items"]
     assert {one["model"] for one in seen} == {"mine"}

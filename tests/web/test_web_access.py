@@ -78,9 +78,22 @@ def test_whoever_may_see_one_model_sees_only_that_one(page: Page, site: Site) ->
     expect(page.get_by_role("group", name="What can be done")).to_contain_text("Retire")
     page.goto("/lifecycle")
     expect(page.locator("#states-version")).not_to_contain_text("support-bot")
+    expect(page.get_by_role("navigation", name="Main")).not_to_contain_text("Audit")
     answer = page.goto("/audit")
     assert answer is not None
     assert answer.status == 403
+
+
+def test_whoever_may_see_one_model_sees_its_deployments_alone(page: Page, site: Site) -> None:
+    site.active(model="mine-bot")
+    site.cloud().stranger("somebody-elses", "ft:theirs")
+    page.goto("/deployments")
+    sign_in(page, token_of(site, "user:mia", "viewer:mine-bot"))
+    page.goto("/deployments?look=1")
+    expect(page.locator("#side")).to_contain_text("mine-bot@1")
+    expect(page.locator("main")).not_to_contain_text("support-bot")
+    expect(page.locator("main")).not_to_contain_text("somebody-elses")
+    assert faults(page) == []
 
 
 def test_whoever_may_see_one_model_sees_the_connections_of_its_versions_alone(page: Page, site: Site) -> None:
