@@ -162,13 +162,15 @@ class Token:
         }
 
 
-ACTOR = re.compile(r"[a-z]{1,20}:[\w.@+-]{1,100}", re.ASCII)
+ACTOR = re.compile(r"(?!policy:|provider:)[a-z]{1,20}:[\w.@+-]{1,100}", re.ASCII)
+"""Whoever a token or a session is of: what events say of the registry's own doing is nobody's name."""
 
 
 def check_actor(actor: str) -> str:
     """The actor itself. Raises BadInputError for what events would not name so."""
     if ACTOR.fullmatch(actor) is None:
-        raise BadInputError(f"{actor!r} is not an actor: write user:ana, or ci:release", field="actor")
+        hint = "`policy:` and `provider:` are what events call the registry's own doing"
+        raise BadInputError(f"{actor!r} is not an actor: write user:ana, or ci:release", hint=hint, field="actor")
     return actor
 
 
@@ -189,6 +191,8 @@ def issue(
     rate_max: float | None = None,
 ) -> tuple[Token, str]:
     """A new token as it is kept, and as its owner sees it, once. Raises BadInputError."""
+    if expires_at is not None and expires_at <= now:
+        raise BadInputError("a token that has expired is of no use: write a longer span", field="expires")
     shown = mint(id, secret)
     kept = Token(
         id=id,
