@@ -117,11 +117,20 @@ def _check_database(database: Database, tip: Tip) -> None:
         database.query("SELECT hash FROM event WHERE position = ?", [tip.position]) if tip.position else [(tip.hash,)]
     )
     if count != tip.position or rows != [(tip.hash,)]:
+        wrong = _first_wrong(database, count, tip)
         raise CorruptLogError(
-            f"the database holds {count} events and should hold {tip.position}: it was changed by something else",
-            position=min(count, tip.position) + 1,
+            f"event {wrong} is not what was recorded: the database holds {count} events and should hold "
+            f"{tip.position}: it was changed by something else",
+            position=wrong,
             hint="nothing was changed. Copy the home away, then restore the newest `tenure log backup`",
         )
+
+
+def _first_wrong(database: Database, count: int, tip: Tip) -> int:
+    """The first position that does not stand where it should, else where the events should have ended."""
+    numbered = "SELECT position, row_number() OVER (ORDER BY position) AS place FROM event"
+    ((place,),) = database.query(f"SELECT min(place) FROM ({numbered}) WHERE position <> place")  # noqa: S608 -- ours
+    return place or (tip.position if count == tip.position else min(count, tip.position) + 1)
 
 
 def _check_end(folder: Path, found: Sequence[Found], tip: Tip) -> None:

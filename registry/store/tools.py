@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -13,7 +14,7 @@ from typing import IO
 import duckdb
 
 from registry.domain.apply import apply
-from registry.domain.errors import BadInputError, CorruptLogError, TenureError
+from registry.domain.errors import BadInputError, CorruptLogError, RefusedError, TenureError
 from registry.domain.states import State
 from registry.store import opening
 from registry.store.batches import check_kind
@@ -122,9 +123,13 @@ def read_lines(source: Path) -> Iterator[tuple[int, Row]]:
     try:
         with source.open("rb") as lines:
             for number, text in enumerate(lines, 1):
-                yield number, parse_line(text.decode())
+                yield number, parse_line(text.decode().rstrip())
     except OSError as exc:
         raise BadInputError(f"{source} cannot be read: {exc.strerror or exc}", field="file") from exc
+    except json.JSONDecodeError as exc:
+        raise bad_line(source, number, f"it is not JSON (character {exc.pos + 1})") from exc
+    except UnicodeDecodeError as exc:
+        raise bad_line(source, number, f"it is not UTF-8 (byte {exc.start + 1})") from exc
     except (ValueError, BadInputError) as exc:
         raise bad_line(source, number, str(exc)) from exc
 
@@ -166,9 +171,8 @@ def _fold(states: dict[str, State | None], row: Row) -> None:
 
 def check_empty(head: int) -> None:
     if head:
-        raise BadInputError(
+        raise RefusedError(
             f"a log can only be imported into an empty home, and this one holds {head} events",
-            field="TENURE_HOME",
             hint="point TENURE_HOME at a new folder",
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -384,21 +384,27 @@ def test_a_database_that_was_never_made_is_made_from_the_journal(home: Path, tmp
     check_whole(copy, log.head())
 
 
-def test_a_database_that_was_changed_by_something_else_is_refused(home: Path) -> None:
-    for number, statement in enumerate(
-        (
-            "DELETE FROM event WHERE position = 3",
-            "UPDATE event SET hash = '' WHERE position = (SELECT max(position) FROM event)",
-        )
-    ):
+def test_a_database_that_was_changed_by_something_else_is_refused_with_the_first_wrong_position(home: Path) -> None:
+    copied = "INSERT INTO event SELECT * REPLACE (position + {0} AS position) FROM event WHERE position = {1}"
+    cases: list[tuple[str, Callable[[int], int]]] = [
+        ("DELETE FROM event WHERE position = 3", lambda _: 3),
+        ("DELETE FROM event WHERE position = 1", lambda _: 1),
+        ("DELETE FROM event WHERE position > 4", lambda _: 5),
+        (copied.format(0, 2), lambda _: 3),
+        (copied.format(1, "(SELECT max(position) FROM event)"), lambda head: head + 1),
+        ("UPDATE event SET hash = '' WHERE position = (SELECT max(position) FROM event)", lambda head: head),
+    ]
+    for number, (statement, wrong) in enumerate(cases):
         path = home.with_suffix(f".{number}")
         log = opened(path)
         fill(log)
+        head = log.head()
         log.close()
         with duckdb.connect(path / DATABASE) as connection:
             connection.execute(statement)
-        with pytest.raises(CorruptLogError, match="changed by something else"):
+        with pytest.raises(CorruptLogError, match=f"event {wrong(head)} .* changed by something else") as refusal:
             opened(path)
+        assert refusal.value.position == wrong(head)
 
 
 def test_sampled_damage_of_the_database_file_never_goes_unnoticed(home: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from registry.application.ports import VersionQuery
-from registry.domain.errors import BadInputError, ConflictError, CorruptLogError
+from registry.domain.errors import BadInputError, ConflictError, CorruptLogError, RefusedError
 from registry.domain.events import UnknownEvent
 from registry.store.chain import GENESIS, parse_line, row_hash
 from registry.store.duckdb_log import DuckDBLog, open_log
@@ -85,7 +85,7 @@ def test_nothing_is_imported_into_a_log_that_holds_something(open_any: OpenLog, 
     log = open_any()
     add(log, requested("a", 1))
     log.export(tmp_path / "log.jsonl")
-    with pytest.raises(BadInputError, match="empty home"):
+    with pytest.raises(RefusedError, match="empty home"):
         log.import_(tmp_path / "log.jsonl")
 
 
@@ -158,9 +158,17 @@ def test_an_import_that_is_not_a_whole_log_is_refused_by_line_and_leaves_nothing
     assert add(other, requested("a", 1)) == 1
 
 
-def test_broken_bytes_are_refused_by_line(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(BadInputError, match="line 1"):
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"\xff\xfe\n", r"line 1: it is not UTF-8 \(byte 1\)"),
+        (b"\n", r"line 1: it is not JSON \(character 1\)"),
+        (b'{"position":\n', r"line 1: it is not JSON \(character 13\)"),
+    ],
+)
+def test_broken_bytes_are_refused_by_line(log: Log, tmp_path: Path, text: bytes, fault: str) -> None:
+    (tmp_path / "log.jsonl").write_bytes(text)
+    with pytest.raises(BadInputError, match=fault):
         log.import_(tmp_path / "log.jsonl")
 
 
