@@ -248,8 +248,11 @@ class Training(Protocol):
         """Every job that was made under this name or token, oldest first: empty when it never happened."""
         ...
 
-    def unfinished(self) -> Sequence[JobReport]:
-        """Jobs that bear this registry's name and have not ended, as lists show them. A failed list raises."""
+    def unfinished(self, *, or_ended_since: datetime | None = None) -> Sequence[JobReport]:
+        """Jobs that bear this registry's name and have not ended, as lists show them. A failed list raises.
+
+        `or_ended_since`: also those that ended later than that, where one request may become two jobs that are paid.
+        """
         ...
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:

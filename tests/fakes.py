@@ -89,9 +89,15 @@ class FakeTraining:
     def find(self, *, name: str, token: str) -> Sequence[JobReport]:
         return self._cloud.call("find", lambda: [self._report(one) for one in self._cloud.jobs_of(token)])
 
-    def unfinished(self) -> Sequence[JobReport]:
-        running = [one for one in self._cloud.jobs.values() if one.outcome == "running" and one.ours]
-        return self._cloud.struck("unfinished", [self._report(one) for one in running])
+    def unfinished(self, *, or_ended_since: datetime | None = None) -> Sequence[JobReport]:
+        since = or_ended_since
+        reports = [self._report(one) for one in self._cloud.jobs.values() if one.ours]
+        shown = [
+            one
+            for one in reports
+            if one.outcome == "running" or (since and one.finished_at is not None and one.finished_at >= since)
+        ]
+        return self._cloud.struck("unfinished", shown)
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         def look() -> dict[str, JobReport]:

@@ -103,7 +103,7 @@ class BedrockTraining:
         found = {str(job["jobArn"]): job for job in ours}
         return [self._report(job) for job in sorted(found.values(), key=lambda job: job["creationTime"])]
 
-    def unfinished(self) -> Sequence[JobReport]:
+    def unfinished(self, *, or_ended_since: datetime | None = None) -> Sequence[JobReport]:  # noqa: ARG002 - a token makes one job
         ours = f"tenure-{self._registry}-"
         jobs = [job for status in UNFINISHED for job in self._listed(statusEquals=status, nameContains=ours)]
         return [self._report(self._named(job)) for job in jobs if str(job["jobName"]).startswith(ours)]

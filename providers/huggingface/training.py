@@ -129,7 +129,7 @@ class LocalTraining:
         found = [one for one in self._names() if one == name or self._token(one) == token]
         return [report for one in found if (report := self._seen(one)) is not None]
 
-    def unfinished(self) -> Sequence[JobReport]:
+    def unfinished(self, *, or_ended_since: datetime | None = None) -> Sequence[JobReport]:  # noqa: ARG002 - none is paid
         """Those that have a process: the others are started, or started again, only when they are asked for."""
         with disk_trouble("list-jobs"):
             alive = [name for name in names_in(self._jobs) if self._launcher.find(self._jobs / name) is not None]

@@ -126,11 +126,16 @@ class CloudTraining:
         ours = {str(job["id"]): job for job in jobs if self._is_ours(job, name, token)}
         return [_report(job) for job in sorted(ours.values(), key=_made_at)]
 
-    def unfinished(self) -> Sequence[JobReport]:
+    def unfinished(self, *, or_ended_since: datetime | None = None) -> Sequence[JobReport]:
         oldest = (self._now() - JOB_MAX).timestamp()
         jobs = self._listed({}, until=lambda _: False, since=oldest)
-        running = [job for job in jobs if job["status"] not in _OUTCOMES]
-        return [_report(job) for job in running if _named(job).startswith(self._ours)]
+        reports = [_report(job) for job in jobs if _named(job).startswith(self._ours)]
+        return [
+            one
+            for one in reports
+            if one.outcome == "running"
+            or (or_ended_since is not None and one.finished_at is not None and one.finished_at >= or_ended_since)
+        ]
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, JobReport]:
         missing = set(ids)

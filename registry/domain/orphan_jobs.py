@@ -1,7 +1,8 @@
 """Training jobs that bear our name and that no version here knows: they spend money, and nobody waits for them.
 
-They come of a home that was restored from an older backup, and of creates that a provider did twice. A list alone never
-decides: what is new in it, and what is missing from it, is asked for once more by its id. Pure.
+They come of a home that was restored from an older backup, of creates that a provider did twice, and of jobs that no
+list showed before they were made again, and that may have ended by then. A list alone never decides: what is new in it,
+and what is missing from it, is asked for once more by its id. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import timedelta
 
 from providers.ports import JobReport
 from registry.domain import events as ev
-from registry.domain.events import NewEvent
+from registry.domain.events import Event, NewEvent
 from registry.domain.ids import VersionRef, connection_stream
 from registry.domain.plan import Action, Step, plain
 from registry.domain.policy import Policy
@@ -23,13 +24,28 @@ _NAME = re.compile(r"tenure-[^-]+-(?P<model>.+)-(?P<number>\d{1,9})-\d{1,9}")
 """As `resource_name` gives it, where nothing had to be cut."""
 
 
+def made_for(name: str, models: Collection[str]) -> VersionRef | None:
+    """The version that the name was made for, whether or not it is known; None where its model is not."""
+    parts = _NAME.fullmatch(name)
+    return None if parts is None or parts["model"] not in models else VersionRef(parts["model"], int(parts["number"]))
+
+
+def named_by(event: Event) -> str | None:
+    """The job that the event makes known."""
+    match event.payload:
+        case ev.TrainingStarted(job=job) | ev.DuplicateJobFound(job=job) | ev.OrphanJobFound(job=job):
+            return job.id
+        case _:
+            return None
+
+
 def strays(
     connection: ConnectionState,
     in_motion: Iterable[VersionState],
     shown: Sequence[JobReport],
     others: Iterable[ConnectionState] = (),
 ) -> list[tuple[JobReport, VersionState | None]]:
-    """What of ours runs there and is nobody's job; and the version whose job it is a second one of.
+    """What of ours runs there and is nobody's job; and the version in motion whose job it is a second one of.
 
     `others`: the other connections, perhaps to the same account; what is theirs, their own sweeps look after.
     """
@@ -56,17 +72,22 @@ def found(
     models: Collection[str],
     who: Who,
 ) -> list[NewEvent]:
+    """One that has ended by itself is found and seen to end in one append."""
     if any(one.job_id == report.id for each in (connection, *others) for one in each.orphan_jobs):
         return []
     original = None if duplicate_of is None else VersionRef(duplicate_of.model, duplicate_of.version)
-    suspected = str(original or "") or _suspected(report.name, models)
+    suspected = original or made_for(report.name, models)
     payload = ev.OrphanJobFound(
         connection=connection.name,
         job=ev.JobRef(id=report.id, name=report.name, status=report.status),
-        suspected=suspected,
+        suspected=None if suspected is None else str(suspected),
         duplicate=original is not None,
     )
-    return [who.says(connection_stream(connection.name), payload)]
+    events = [who.says(connection_stream(connection.name), payload)]
+    if report.outcome != "running":
+        end = ev.OrphanJobEnded(connection=connection.name, job_id=report.id, status=report.status)
+        events.append(who.says(connection_stream(connection.name), end))
+    return events
 
 
 def ended(connection: ConnectionState, job_id: str, status: str, who: Who) -> list[NewEvent]:
@@ -99,9 +120,3 @@ def _stop(connection: ConnectionState, one: OrphanJob, model: str, why: str, act
         actor=actor,
         due_at=one.found_at + grace,
     )
-
-
-def _suspected(name: str, models: Collection[str]) -> str | None:
-    """The version that the name was made for, whether or not it is known; None where its model is not."""
-    parts = _NAME.fullmatch(name)
-    return None if parts is None or parts["model"] not in models else f"{parts['model']}@{parts['number']}"

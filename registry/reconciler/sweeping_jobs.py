@@ -1,8 +1,13 @@
-"""The part of a sweep that looks for training jobs of ours which no version knows; and their end, by policy."""
+"""The part of a sweep that looks for training jobs of ours which no version knows; and their end, by policy.
+
+Those that run, and those that ended of late: a create that was not heard may have made one that no list showed in time.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from providers.errors import RejectedError
 from providers.ports import JobReport, Provider
@@ -18,11 +23,18 @@ from registry.reconciler.performing import Done, Waiting
 Stray = tuple[JobReport, VersionState | None]
 """A job, and the version that it is a second job of."""
 Decided = tuple[list[NewEvent], dict[str, object]]
+ENDED = timedelta(days=7)
+"""How long ago a job may have ended by itself to be looked for: the registry may have been down meanwhile."""
+_BEFORE_THAT = timedelta(days=1)
+"""Clocks differ, and a provider need not tell how long a job took."""
 
 
 class SweepingJobs(Steps):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
+        self._known: dict[str, frozenset[str]] = {}
+        """By connection, jobs that have ended and that the log names."""
+        self._recording = threading.Lock()
         self.performers: dict[Action, Callable[[Step], Done]] = {Action.STOP_ORPHAN_JOB: self.stop}
 
     def sweep(self, connection: ConnectionState) -> list[str]:
@@ -40,35 +52,61 @@ class SweepingJobs(Steps):
 
     def _record(self, name: str, strays: list[Stray]) -> None:
         who = Who(actor=f"provider:{name}", reason="it bears our name, and no version here knows it")
-        models = {one.name for one in self._log.models()}
-        for report, original in strays:
+        models = self._models()
+        with self._recording:  # another connection to the same account may have found the same
+            for report, original in strays:
+                if report.outcome != "running" and report.id in self._named_since(begun_at(report)):
+                    continue
 
-            def decide(unit: Unit, job: JobReport = report, of: VersionState | None = original) -> Decided:
-                now = unit.connection(name)
-                others = [state for one in self._others(name) if (state := unit.connection(one.name))]
-                return ([] if now is None else orphan_jobs.found(now, others, job, of, models, who)), {}
+                def decide(unit: Unit, job: JobReport = report, of: VersionState | None = original) -> Decided:
+                    now = unit.connection(name)
+                    others = [state for one in self._others(name) if (state := unit.connection(one.name))]
+                    return ([] if now is None else orphan_jobs.found(now, others, job, of, models, who)), {}
 
-            self._door.run(Command(name="orphan-job", body={"job": report.id}, who=who), decide)
+                self._door.run(Command(name="orphan-job", body={"job": report.id}, who=who), decide)
 
     def look(self, connection: ConnectionState) -> list[Stray]:
         """The list first, then the log: what is in the list was asked for before, and its intent is in the log."""
         provider = self._providers.of(connection)
         if not provider.capabilities.fine_tuning:
             return []
-        shown = provider.training.unfinished()
+        shown = provider.training.unfinished(or_ended_since=self._clock() - ENDED)
         if not shown:
             return []
         versions = self._log.motion().versions
         strays = orphan_jobs.strays(connection, versions, shown, self._others(connection.name))
-        if not strays:
+        ended = self._unheard_of(connection.name, [one for one in shown if one.outcome != "running"])
+        if not (strays or ended):
             return []
         awaited = self._awaited(provider, connection, versions)
         still = provider.training.poll([one.id for one, _ in strays])
-        return [
+        running = [
             (still[one.id], original)
             for one, original in strays
             if one.id not in awaited and one.id in still and still[one.id].outcome == "running"
         ]
+        return running + [(one, original) for one, original in ended if one.id not in awaited]
+
+    def _unheard_of(self, name: str, ended: list[JobReport]) -> list[Stray]:
+        """Those whose end no version can be waiting for, because the log does not name them; each is told once."""
+        models, unsure = self._models(), list[Stray]()
+        for one in ended:
+            ref = orphan_jobs.made_for(one.name, models)
+            version = None if ref is None else self._log.version(ref)
+            if version is None or one.id not in (version.job_id, *version.duplicate_jobs):
+                unsure.append((one, version))
+        known = self._known.get(name, frozenset())
+        if any(one.id not in known for one, _ in unsure):
+            known = self._known[name] = self._named_since(min(begun_at(one) for one, _ in unsure))
+        return [(one, version) for one, version in unsure if one.id not in known]
+
+    def _named_since(self, moment: datetime) -> frozenset[str]:
+        after = self._log.position_at(moment)
+        named = (orphan_jobs.named_by(event) for event in self._log.read(after=after))
+        return frozenset(one for one in named if one is not None)
+
+    def _models(self) -> set[str]:
+        return {one.name for one in self._log.models()}
 
     def _others(self, name: str) -> list[ConnectionState]:
         return [one for one in self._log.connections() if one.name != name and not one.removed]
@@ -127,6 +165,12 @@ class SweepingJobs(Steps):
         self._door.run(command, decision)
 
 
+def begun_at(ended: JobReport) -> datetime:
+    """Nothing in the log can name it before."""
+    assert ended.finished_at is not None
+    return ended.finished_at - timedelta(seconds=ended.duration_s or 0.0) - _BEFORE_THAT
+
+
 def sentences(strays: list[Stray], known: Sequence[OrphanJob] = ()) -> list[str]:
     """What was found, for people. `known`: what an earlier sweep had found, and nobody has seen to end."""
     told = [
@@ -135,8 +179,12 @@ def sentences(strays: list[Stray], known: Sequence[OrphanJob] = ()) -> list[str]
         for one in known
     ]
     return told + [
-        f"training job {one.id} ({one.name}) runs, and no version here knows it"
+        f"training job {one.id} ({one.name}) {_stands(one)}, and no version here knows it"
         if original is None
-        else f"training job {one.id} is a second one of {original.model}@{original.version}"
+        else f"training job {one.id} is a second one of {original.model}@{original.version}, and {_stands(one)}"
         for one, original in strays
     ]
+
+
+def _stands(job: JobReport) -> str:
+    return "runs" if job.outcome == "running" else f"has ended ({job.status})"

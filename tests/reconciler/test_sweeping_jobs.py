@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from providers.errors import UnavailableError
+from providers.errors import OutcomeUnknownError, UnavailableError
 from registry.application.views import EventView
 from tests.cloud import Job
 from tests.fakes import Crash, When, provider_error
@@ -129,6 +130,72 @@ def test_a_stray_job_that_ends_by_itself_is_told_and_shown_no_more(stage: Stage)
     assert [one.type for one in told(stage)] == ["orphan-job-found", "orphan-job-ended"]
     assert told(stage)[1].data["status"] == "succeeded"
     assert stage.registry.auditing.audit().unknown == ()
+
+
+def ended(stage: Stage, name: str, **ago: float) -> Job:
+    """A job that is nobody's, and that had ended before a list showed it."""
+    job = stray(stage, name)
+    job.outcome, job.status, job.finished_at = "succeeded", "succeeded", stage.clock.time - timedelta(**ago)
+    return job
+
+
+def test_a_job_that_had_ended_before_a_list_showed_it_is_recorded_once_also_after_a_restart(stage: Stage) -> None:
+    job = ended(stage, "tenure-test12-bot-7-1", hours=5)
+    sweep(stage, 2)
+    stage.restart()
+    sweep(stage, 2)
+    found, over = told(stage)
+    assert (found.type, found.data["suspected"], found.data["duplicate"]) == ("orphan-job-found", "bot@7", False)
+    assert (over.type, over.data["job_id"], over.data["status"]) == ("orphan-job-ended", job.id, "succeeded")
+    assert stage.registry.auditing.audit().unknown == (), "it spends nothing any more"
+
+
+def test_a_second_job_that_had_ended_before_a_list_showed_it_is_told_as_that(stage: Stage) -> None:
+    ref = stage.trained()
+    first = next(iter(stage.cloud().jobs.values()))
+    second = ended(stage, first.name, hours=1)
+    (detail,) = (one.detail for one in stage.registry.reconciler.plan(sweep=True))
+    assert detail == f"training job {second.id} is a second one of {ref}, and has ended (succeeded)"
+    sweep(stage)
+    found, over = told(stage)
+    assert (found.data["suspected"], found.data["duplicate"], over.data["job_id"]) == (str(ref), True, second.id)
+
+
+def test_one_that_ended_long_ago_is_left_alone(stage: Stage) -> None:
+    ended(stage, "tenure-test12-bot-7-1", days=8)
+    sweep(stage, 2)
+    assert told(stage) == []
+
+
+def test_jobs_of_earlier_attempts_are_known_by_the_log(stage: Stage) -> None:
+    ref = stage.fine_tune()
+    stage.run()
+    (first,) = stage.cloud().jobs.values()
+    first.outcome, first.status, first.finished_at = "failed", "failed", stage.clock.time
+    stage.settle()
+    assert stage.state(ref) == "failed"
+    stage.registry.commands.retry(ref, ANA)
+    stage.settle()
+    assert stage.state(ref) == "trained"
+    sweep(stage, 2)
+    stage.restart()
+    sweep(stage)
+    assert len(stage.cloud().jobs) == 2
+    assert told(stage) == []
+
+
+def test_one_that_ended_while_its_create_is_still_looked_for_is_adopted(stage: Stage) -> None:
+    ref = stage.fine_tune()
+    stage.cloud().fail("submit", provider_error(OutcomeUnknownError), when="after")
+    stage.cloud().fail("find", provider_error(UnavailableError))
+    stage.run()
+    (job,) = stage.cloud().jobs.values()
+    job.polls_left = 0
+    stage.cloud().progress(job)
+    assert (job.outcome, stage.version(ref).job) == ("succeeded", None)
+    sweep(stage)
+    stage.settle()
+    assert (stage.state(ref), told(stage)) == ("trained", [])
 
 
 def test_one_that_a_stale_list_still_shows_is_no_stray(stage: Stage) -> None:

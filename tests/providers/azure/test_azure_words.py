@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -112,3 +113,16 @@ def test_a_job_is_found_by_its_suffix_where_azure_keeps_no_metadata(harness: Clo
     found = [training.find(name=name, token="lost") for name in names]
     assert [[one.id for one in each] for each in found] == [[one.id] for one in made]
     assert {one.id for one in training.unfinished()} == {one.id for one in made}
+
+
+def test_jobs_that_ended_since_a_moment_are_listed_beside_those_that_run(harness: CloudHarness) -> None:
+    training = harness.connect().training
+    made = training.submit(harness.training_request("tenure-reg-bot-1-1", ends=False))
+    training.submit(harness.training_request("not-ours"))
+    training.cancel(made.id)
+    (over,) = training.poll([made.id]).values()
+    assert over.finished_at is not None
+    shown = training.unfinished(or_ended_since=over.finished_at)
+    assert [(one.id, one.outcome) for one in shown] == [(made.id, "cancelled")]
+    assert training.unfinished(or_ended_since=over.finished_at + timedelta(seconds=1)) == []
+    assert training.unfinished() == []
