@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from registry.application.unit import Unit
@@ -41,7 +41,7 @@ def finished(
     )
     if policy.deploy == "on-trained":
         events += _standby(unit, commands, trained)
-    wish = _wish(version, policy, result.metrics or {}, model, _active_loss(unit, model))
+    wish = _wish(version, policy, (result.metrics or {}).get("valid_loss"), model, _active_loss(unit, model))
     if wish is not None:
         events += _activation(unit, commands, trained, wish)
     return events
@@ -57,9 +57,7 @@ def approved(unit: Unit, moves: Moves, version: VersionState, who: Who) -> Seque
     if not events or not waited or policy.activate == "manual":
         return events
     now = dataclasses.replace(version, approvals=(*version.approvals, who.actor))
-    loss = now.metrics.get("valid_loss")
-    metrics = {"valid_loss": float(loss)} if isinstance(loss, int | float) else {}
-    wish = _wish(now, policy, metrics, model, _active_loss(unit, model))
+    wish = _wish(now, policy, loss_of(now), model, _active_loss(unit, model))
     return events if wish is None else [*events, *_activation(unit, moves, now, wish)]
 
 
@@ -84,17 +82,22 @@ def _activation(unit: Unit, moves: Moves, trained: VersionState, wish: Who) -> l
 def _wish(
     version: VersionState,
     policy: Policy,
-    metrics: Mapping[str, float],
+    loss: float | None,
     model: ModelState,
     active_loss: float | None,
 ) -> Who | None:
     """On whose word a version that has just been trained is activated, if on anyone's."""
     if version.activate_when_trained:
         return Who(actor=version.created_by, reason="asked for with --activate")
-    asking = Who(actor="policy:activate-on-trained", reason="activate = on-trained")
-    if policy.activate == "manual" or len(versions.approvals(version, asking)) < policy.approvals:
-        return None
-    return asking if policy.activate == "on-trained" else _if_better(metrics.get("valid_loss"), model, active_loss)
+    wish = by_policy(policy, loss, model, active_loss)
+    return wish if wish is not None and len(versions.approvals(version, wish)) >= policy.approvals else None
+
+
+def by_policy(policy: Policy, loss: float | None, model: ModelState, active_loss: float | None) -> Who | None:
+    """What a policy thinks of a version with this validation loss, were it approved."""
+    if policy.activate == "on-trained":
+        return Who(actor="policy:activate-on-trained", reason="activate = on-trained")
+    return _if_better(loss, model, active_loss) if policy.activate == "if-better" else None
 
 
 def _if_better(loss: float | None, model: ModelState, active_loss: float | None) -> Who | None:
@@ -113,5 +116,10 @@ def _active_loss(unit: Unit, model: ModelState) -> float | None:
     if model.active is None:
         return None
     active = unit.version(VersionRef(model.name, model.active))
-    loss = active.metrics.get("valid_loss") if active else None
+    return loss_of(active) if active else None
+
+
+def loss_of(version: VersionState) -> float | None:
+    """Its validation loss, where its training told one."""
+    loss = version.metrics.get("valid_loss")
     return float(loss) if isinstance(loss, int | float) else None

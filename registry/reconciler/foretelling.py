@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from registry.application import finishing
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
-from registry.domain import orphan_jobs
+from registry.application.views import StepView
+from registry.domain import orphan_jobs, versions
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Step, World, plan
 from registry.domain.policy import Policy, SchedulerSettings
 from registry.domain.states import VersionState
 from registry.reconciler.planning import about, model_of
+
+AWAITING_MAX = 20
 
 
 def policy_steps(
@@ -43,6 +47,38 @@ def policy_steps(
     )
     strays = orphan_jobs.steps(log.connections(at=at), lambda _: policy, grace)
     return [one for one in (*strays, *plan(world)) if one.actor.startswith("policy:") and about(one) == model]
+
+
+def awaiting_approval(
+    log: EventLog, model: str, *, rules: Mapping[str, object] | None = None, at: int | None = None
+) -> list[StepView]:
+    """Versions newer than the active one that the policy activates as soon as people have approved them."""
+    state = log.model(model, at=at)
+    if state is None:
+        return []
+    policy = Policy.of(rules if rules is not None else state.policy, log.registry(at=at).policy)
+    if policy.activate == "manual" or policy.approvals == 0:
+        return []
+    active = log.version(VersionRef(model, state.active), at=at) if state.active is not None else None
+    query = VersionQuery(model=model, states=frozenset({"trained"}), order="newest", limit=AWAITING_MAX)
+    told: list[StepView] = []
+    for one in log.versions(query, at=at).items:
+        if one.version <= (state.active or 0) or one.activation_requested_at is not None or one.deletion_requested:
+            continue
+        wish = finishing.by_policy(policy, finishing.loss_of(one), state, finishing.loss_of(active) if active else None)
+        given = len(versions.approvals(one, wish)) if wish is not None else 0
+        if wish is not None and given < policy.approvals:
+            told.append(
+                StepView(
+                    action="activate",
+                    subject=str(versions.ref_of(one)),
+                    why=wish.reason or "",
+                    outcome="waiting",
+                    detail=f"it needs {policy.approvals} approvals and has {given}",
+                    actor=wish.actor,
+                )
+            )
+    return told
 
 
 def used_until(log: EventLog, model: str, now: datetime) -> Mapping[str, datetime]:

@@ -26,7 +26,7 @@ from registry.reconciler.allowance import Allowance
 from registry.reconciler.backoff import Backoff
 from registry.reconciler.connections import Connections
 from registry.reconciler.deployment_steps import DeploymentSteps
-from registry.reconciler.foretelling import policy_steps, used_until
+from registry.reconciler.foretelling import awaiting_approval, policy_steps, used_until
 from registry.reconciler.job_steps import JobSteps
 from registry.reconciler.lanes import Lanes
 from registry.reconciler.misses import Misses
@@ -138,11 +138,8 @@ class Reconciler:
         if past is not None:
             return self.foretell(model, past=past)
         now = self._clock()
-        return [
-            self._foretold(step, now)
-            for step in self._planning.steps()
-            if step.actor.startswith("policy:") and about(step) == model
-        ]
+        mine = [one for one in self._planning.steps() if one.actor.startswith("policy:") and about(one) == model]
+        return [*(self._foretold(step, now) for step in mine), *awaiting_approval(self._log, model)]
 
     def foretell(
         self, model: str, *, rules: Mapping[str, object] | None = None, past: tuple[int, datetime] | None = None
@@ -152,7 +149,8 @@ class Reconciler:
         """
         at, used = (None, self._uses.all) if past is None else (past[0], lambda: used_until(self._log, model, past[1]))
         steps = policy_steps(self._log, model, rules=rules, at=at, last_used=used)
-        return [_view(step, "planned") for step in steps]
+        waiting = awaiting_approval(self._log, model, rules=rules, at=at)
+        return [*(_view(step, "planned") for step in steps), *waiting]
 
     def _foretold(self, step: Step, now: datetime) -> StepView:
         """Planned, or waiting and for what."""

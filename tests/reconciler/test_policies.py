@@ -200,11 +200,17 @@ def test_the_approval_that_was_missing_lets_the_policy_activate(stage: Stage) ->
     ref = stage.trained()
     stage.registry.commands.approve(ref, BEN)
     assert stage.state(ref) == "trained"
+    (waiting,) = stage.registry.reconciler.policy_plan(BOT)
+    assert (waiting.action, waiting.subject, waiting.outcome) == ("activate", str(ref), "waiting")
+    assert waiting.detail == "it needs 2 approvals and has 1"
+    assert stage.registry.reconciler.foretell(BOT, rules={"activate": "manual"}) == []
+    assert stage.registry.reconciler.foretell(BOT, past=(stage.log.head(), stage.clock())) == [waiting]
     with pytest.raises(RefusedError, match="who asks cannot approve"):
         stage.registry.commands.approve(ref, ANA)
     stage.registry.commands.approve(ref, type(BEN)(actor="user:cleo"))
     stage.settle()
     assert stage.active_ref() == str(ref)
+    assert stage.registry.reconciler.policy_plan(BOT) == []
     asked = next(event for event in stage.history(str(ref)) if event.type == "activation-requested")
     assert asked.actor == "policy:activate-on-trained"
 
@@ -214,6 +220,7 @@ def test_an_approval_activates_nothing_that_is_worse(stage: Stage) -> None:
     stage.active()
     stage.policy(activate="if-better", approvals=1)
     worse = stage.trained()
+    assert stage.registry.reconciler.policy_plan(BOT) == [], "no approval would activate it"
     stage.registry.commands.approve(worse, BEN)
     stage.settle()
     assert stage.active_ref() == "bot@1"
