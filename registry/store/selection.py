@@ -83,9 +83,10 @@ def check_limit(query: VersionQuery) -> None:
 def select_versions(states: Iterable[VersionState], query: VersionQuery) -> VersionPage:
     check_limit(query)
     after = None if query.after is None else place_from(query.after, query.order)
-    left = [(place_of(state, query.order), state) for state in states if _is_chosen(state, query)]
+    # One by one: a hundred thousand pairs at once make the collector look through everything there is.
+    left = ((place_of(state, query.order), state) for state in states if _is_chosen(state, query))
     if after is not None:
-        left = [pair for pair in left if pair[0] > after]
+        left = (pair for pair in left if pair[0] > after)
     first = itemgetter(0)
     chosen = sorted(left, key=first) if query.limit is None else nsmallest(query.limit + 1, left, key=first)
     return page_of([state for _, state in chosen], query)
