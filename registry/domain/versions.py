@@ -145,6 +145,10 @@ def finished(version: VersionState, result: Finished, who: Who) -> list[NewEvent
             finished_at=_finished_at(version, result),
         )
         return [who.says(stream, trained)]
+    if result.outcome == "cancelled":
+        check_move(version, "cancel")
+        stopped = ev.JobStopped(status=result.status, artifact=result.artifact)
+        return [who.says(stream, ev.VersionCancelled(job_status=result.status)), who.says(stream, stopped)]
     check_move(version, "fail")
     error = result.error or f"the job ended as {result.status}"
     return [who.says(stream, ev.VersionFailed(error=error, job_status=result.status))]

@@ -14,6 +14,7 @@ from tests.domain.histories import (
     ACTIVE,
     ANA,
     BEN,
+    CLOUD,
     DEPLOYING,
     STANDBY,
     START,
@@ -103,6 +104,14 @@ def test_no_version_was_trained_after_that_was_recorded() -> None:
 
 def test_hearing_of_the_same_job_twice_changes_nothing() -> None:
     given(queued(), submitted(), started()).when(started()).changes_nothing()
+
+
+def test_a_version_whose_job_somebody_cancelled_at_the_provider_is_cancelled() -> None:
+    cancelled = given(queued(), submitted(), started()).when(job_over(outcome="cancelled"))
+    past = cancelled.gives(ev.VersionCancelled, ev.JobStopped)
+    version = past.version()
+    assert (version.state, version.job_status, version.job_final) == ("cancelled", "cancelled", True)
+    assert past.events[-1].actor == CLOUD.actor
 
 
 def test_a_job_that_succeeded_without_an_artifact_has_failed() -> None:

@@ -122,7 +122,7 @@ class VersionFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionCancelled:
-    """Cancelled here; the provider's job, if there is one, is stopped and seen to have stopped (`JobStopped`)."""
+    """Cancelled here or at the provider; a job, if there is one, is stopped and seen to have stopped (`JobStopped`)."""
 
     job_status: str | None = None
 
