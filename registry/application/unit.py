@@ -32,15 +32,24 @@ ATTEMPTS_MAX = 20
 
 
 class Unit:
-    """Loads states and remembers each stream's version; `expected` is what the append is conditional on."""
+    """Loads states and remembers each stream's version; `expected` is what the append is conditional on.
 
-    def __init__(self, log: EventLog) -> None:
+    Raises ConflictError where one is not at the version that the caller insists on, before anything is decided: who
+    looked at something else is told that, and not what a move from here would be refused with.
+    """
+
+    def __init__(self, log: EventLog, insists: Mapping[str, int]) -> None:
         self._log = log
+        self._insists = insists
         self.expected: dict[str, int] = {}
 
     def _load(self, stream: str) -> object:
         state = self._log.load(stream)
-        self.expected[stream] = state.stream_version if state else 0
+        actual = self.expected[stream] = state.stream_version if state else 0
+        expected = self._insists.get(stream, actual)
+        if state is not None and expected != actual:
+            message = f"{stream} has changed: it is at {actual}, not {expected}"
+            raise ConflictError(message, stream=stream, expected=expected, actual=actual)
         return state
 
     def model(self, name: str) -> ModelState | None:
@@ -136,7 +145,7 @@ class Door:
             return self._attempt(command, decide, because)
 
     def _attempt(self, command: Command, decide: Decision, because: Caused | None) -> Outcome:
-        unit = Unit(self._log)
+        unit = Unit(self._log, command.expected)
         events, answer = decide(unit)
         try:
             appended = self._append(command, unit, events, answer, because)
@@ -155,14 +164,6 @@ class Door:
         answer: Mapping[str, object],
         because: Caused | None,
     ) -> Appended | None:
-        for stream, version in command.expected.items():
-            if unit.expected.get(stream, version) != version:
-                raise ConflictError(
-                    f"{stream} has changed: it is at {unit.expected[stream]}, not {version}",
-                    stream=stream,
-                    expected=version,
-                    actual=unit.expected[stream],
-                )
         record = None
         if command.idempotency_key is not None:
             record = Idempotency(key=command.idempotency_key, fingerprint=command.fingerprint, answer=dict(answer))

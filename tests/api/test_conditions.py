@@ -69,6 +69,9 @@ def test_an_etag_is_the_version_of_the_stream_and_a_stale_one_is_refused(rest: T
     model = rest.get(f"{BOTS}/active").headers["etag"]
     assert rest.put(f"{BOTS}/active", json={"version": 1}, headers={"If-Match": model}).status_code == 202
     assert rest.delete(f"{BOTS}/versions/1", headers={"If-Match": shown.headers["etag"]}).status_code in {409, 412}
+    illegal = rest.post(f"{BOTS}/versions/1/retry", headers={"If-Match": '"1"'})
+    assert illegal.status_code == 412, "who has not seen the state is not told what is illegal in it"
+    assert rest.post(f"{BOTS}/versions/9/retry", headers={"If-Match": '"1"'}).status_code == 404
     assert rest.get(f"{BOTS}/versions/1", headers={"If-Match": "*"}).status_code == 200
     assert rest.post(f"{BOTS}/versions/1/retire", headers={"If-Match": "eleven"}).status_code == 422
 
