@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, cast
 
 from training.contract import Manifest, manifest_of
-from training.weights import WeightsError, tensor_names
+from training.weights import WeightsError, check_numbers, tensor_names
 
 PICKLE_SUFFIXES: Final = frozenset(
     {".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
@@ -31,8 +31,8 @@ CAUSAL_NAMES: Final = frozenset({"GPT2LMHeadModel", "OpenAIGPTLMHeadModel"})
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_FILES_ONLY: Final = frozenset({".json", ".safetensors"})
 _ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER = "adapter_model.safetensors"
 _TOKENIZER_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -54,20 +54,33 @@ class ArtifactError(Exception):
 def check_model_folder(folder: Path) -> None:
     """Raises ArtifactError at the first fault. Reads headers and JSON only, so a large model takes milliseconds.
 
-    A folder with an adapter_config.json is an adapter: its weights are adapter_model.safetensors.
+    An adapter is refused: what it would answer is up to a base model elsewhere, and `transformers serve` loads none
+    (docs/decisions/0003).
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: is not a folder")
     for path in _entries(folder):
         _check_entry(folder, path)
     _check_no_code(folder)
-    if (folder / _ADAPTER_CONFIG).is_file():
-        _check_tensors(folder, _ADAPTER)
-    else:
-        check_architecture(folder)
-        check_weights(folder)
+    if (folder / _ADAPTER_CONFIG).exists():
+        raise ArtifactError(
+            f"{_ADAPTER_CONFIG}: is an adapter's, and only whole models are served; merge it into its base model "
+            "(peft: model.merge_and_unload()) and save that"
+        )
+    check_architecture(folder)
+    check_weights(folder)
     for path in sorted(folder.rglob("*.safetensors")):
         _check_tensors(folder, str(path.relative_to(folder)))
+
+
+def check_trained(folder: Path) -> None:
+    """As `check_model_folder`, and that the weights are numbers. Reads all of them."""
+    check_model_folder(folder)
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            check_numbers(path)
+        except WeightsError as exc:
+            raise ArtifactError(f"{path.relative_to(folder)}: {exc}") from exc
 
 
 def check_base_model(folder: Path) -> None:
@@ -173,7 +186,11 @@ def _check_entry(folder: Path, path: Path) -> None:
     _check_inside(folder, path)
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
+        if path.suffix in _FILES_ONLY:
+            raise ArtifactError(f"{name}: is a folder, and should be a file")
         return
+    if path.suffix in _FILES_ONLY and path.stat().st_size == 0:
+        raise ArtifactError(f"{name}: is empty")
     if not stat.S_ISREG(mode):
         raise ArtifactError(f"{name}: is not a regular file")
     with path.open("rb") as file:

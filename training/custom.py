@@ -49,6 +49,7 @@ def run_script(
     (out / CHECKPOINTS_FOLDER).mkdir(exist_ok=True)
     progress = _ScriptProgress(out / SCRIPT_PROGRESS_FILE, reporter)
     data = out / DATA_FOLDER
+    untouched = _stamps(base)
     values = _values(_with_own_data(spec, data), base, result, out)
     process = subprocess.Popen(
         [sys.executable, "-u", str(spec.code), *_arguments(values)],
@@ -66,6 +67,12 @@ def run_script(
     progress.read()
     if process.returncode != 0:
         raise RunFaultError(_why(process.returncode, out / LOG_FILE))
+    changed = sorted(str(path) for path, _ in untouched ^ _stamps(base))
+    if changed:
+        raise RunFaultError(
+            f"the base model was changed while the training script ran ({changed[0]}): restore it, since other "
+            "versions start from it, and let the script save into --output"
+        )
     if not result.is_dir() or not any(result.iterdir()):
         raise RunFaultError("the training script left nothing in its output folder")
     return progress.last
@@ -80,6 +87,13 @@ def _with_own_data(spec: RunSpec, folder: Path) -> RunSpec:
         return dataclasses.replace(spec, train=str(train))
     validation = shutil.copyfile(spec.validation, folder / "validation.jsonl")
     return dataclasses.replace(spec, train=str(train), validation=str(validation))
+
+
+def _stamps(base: Path) -> frozenset[tuple[Path, tuple[int, ...]]]:
+    """What tells whether a file was changed, without reading it: its size and when it was written."""
+    return frozenset(
+        (path, (seen.st_size, seen.st_mtime_ns)) for path in base.rglob("*") if path.is_file() and (seen := path.stat())
+    )
 
 
 def _arguments(values: Mapping[str, str]) -> list[str]:

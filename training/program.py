@@ -21,7 +21,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_model_folder
+from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_trained
 from training.contract import (
     MANIFEST_FILE,
     MODEL_FOLDER,
@@ -177,7 +177,7 @@ def _base_model(spec: RunSpec) -> Path:
 
 def _publish(partial: Path, out: Path) -> None:
     """The model appears whole or not at all, and its manifest last."""
-    check_model_folder(partial)
+    check_trained(partial)
     model = out / MODEL_FOLDER
     if model.exists():
         shutil.rmtree(model)

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read and checked without loading a tensor.
+"""Safetensors files, checked without loading a tensor: the header, and that the values are numbers.
 
 The layout: 8 bytes little-endian header length N, N bytes of JSON `{name: {dtype, shape, data_offsets}}`, then the
 tensors' bytes, which the offsets must cover without a hole or an overlap.
@@ -24,6 +24,20 @@ _BITS: Final = {
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
 
+_CHUNK_BYTES: Final = 16 * 1024 * 1024
+_FULL_BYTES: Final = bytes((0x7F, 0xFF))
+_FULL_EXPONENTS_OF_5_BITS: Final = bytes(byte for byte in range(256) if byte & 0x7C == 0x7C)  # noqa: PLR2004 - 5 bits
+_NO_NUMBERS: Final = {
+    "F64": (8, _FULL_BYTES, 0xF0),
+    "F32": (4, _FULL_BYTES, 0x80),
+    "BF16": (2, _FULL_BYTES, 0x80),
+    "F16": (2, _FULL_EXPONENTS_OF_5_BITS, 0),
+    "F8_E5M2": (1, _FULL_EXPONENTS_OF_5_BITS, 0),
+    "F8_E4M3": (1, _FULL_BYTES, 0),
+}
+"""Bytes of a value, what its last byte is where it is NaN or infinite, and the bits of the byte before that are then
+set: all bits of the exponent (IEEE 754; FP8: https://arxiv.org/abs/2209.05433)."""
+
 
 class WeightsError(Exception):
     """A safetensors file is damaged. The message says how, without the file's name."""
@@ -32,8 +46,7 @@ class WeightsError(Exception):
 def tensor_names(path: Path) -> set[str]:
     """The names of the tensors of a whole, well-formed file. Raises WeightsError, or OSError when it cannot be read."""
     header, data_bytes = _header(path)
-    header.pop("__metadata__", None)
-    spans = sorted(_span(name, entry) for name, entry in header.items())
+    spans = _spans(header)
     end = 0
     for begin, stop, name in spans:
         if begin != end:
@@ -45,7 +58,38 @@ def tensor_names(path: Path) -> set[str]:
         raise WeightsError(f"has {data_bytes - end} bytes that belong to no tensor")
     if not spans:
         raise WeightsError("holds no tensor")
-    return set(header)
+    return {name for _, _, name in spans}
+
+
+def check_numbers(path: Path) -> None:
+    """Raises WeightsError for a tensor with NaN or infinity in it, which a training that diverged leaves.
+
+    Reads all of a well-formed file in bounded memory, about as fast as it is hashed.
+    """
+    header, data_bytes = _header(path)
+    start = path.stat().st_size - data_bytes
+    with path.open("rb") as file:
+        for begin, end, name in _spans(header):
+            kind = _NO_NUMBERS.get(str(cast("dict[str, object]", header[name])["dtype"]))
+            if kind is None:
+                continue
+            file.seek(start + begin)
+            while (left := start + end - file.tell()) > 0:
+                if _has_no_number(file.read(min(left, _CHUNK_BYTES)), *kind):
+                    raise WeightsError(
+                        f"the tensor {name} holds NaN or infinity, so the training has diverged; a lower learning rate "
+                        "usually helps"
+                    )
+
+
+def _has_no_number(chunk: bytes, width: int, last: bytes, mask: int) -> bool:
+    """The last bytes of a model's values are hardly ever full: the slower look is for where they are."""
+    ends = chunk[width - 1 :: width]
+    if len(ends.translate(None, delete=last)) == len(ends):
+        return False
+    return mask == 0 or any(
+        end in last and before & mask == mask for end, before in zip(ends, chunk[width - 2 :: width], strict=True)
+    )
 
 
 def _header(path: Path) -> tuple[dict[str, object], int]:
@@ -76,6 +120,10 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) < len(pairs):
         raise ValueError("a name stands twice")
     return values
+
+
+def _spans(header: dict[str, object]) -> list[tuple[int, int, str]]:
+    return sorted(_span(name, entry) for name, entry in header.items() if name != "__metadata__")
 
 
 def _span(name: str, entry: object) -> tuple[int, int, str]:

@@ -11,7 +11,7 @@ from providers.huggingface.base_models import base_of
 from providers.huggingface.folders import disk_trouble, names_in
 from providers.huggingface.training import JOBS_FOLDER
 from providers.ports import Artifact
-from training.artifact import ArtifactError, add_tokenizer, check_model_folder, verify_manifest
+from training.artifact import ArtifactError, add_tokenizer, check_model_folder, check_trained, verify_manifest
 from training.contract import CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FOLDER, Manifest, manifest_of, read_manifest
 
 ARTIFACTS_FOLDER = "artifacts"
@@ -94,12 +94,13 @@ def verified(folder: Path) -> Manifest:
     Raises RejectedError: a pickle, code of its own, a damaged file, one that is missing or was added.
     """
     try:
-        check_model_folder(folder)
         if folder.name == MODEL_FOLDER and (folder.parent / MANIFEST_FILE).is_file():
+            check_model_folder(folder)
             manifest = read_manifest(folder.parent)
             assert manifest is not None
             verify_manifest(folder, manifest)
             return manifest
+        check_trained(folder)
         return manifest_of(folder)
     except ArtifactError as exc:
         raise RejectedError(f"{folder}: {exc}", operation="verify-artifact") from exc

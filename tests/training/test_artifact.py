@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import struct
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_model_folder, verify_manifest
+from training import weights
+from training.artifact import (
+    ArtifactError,
+    add_tokenizer,
+    check_base_model,
+    check_model_folder,
+    check_trained,
+    verify_manifest,
+)
 from training.contract import Digest, Manifest, ManifestFile, manifest_of
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
@@ -68,13 +78,63 @@ def test_sharded_weights_that_are_all_there_are_accepted(folder: Path) -> None:
     check_model_folder(folder)
 
 
-def test_an_adapter_folder_is_accepted_as_one(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_adapter_is_refused_with_what_to_do(folder: Path, *, alone: bool) -> None:
+    if alone:
+        (folder / "config.json").unlink()
+        (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    assert refused(folder).startswith(
+        "adapter_config.json: is an adapter's, and only whole models are served; merge it"
+    )
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_with_nothing_in_it_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"")
+    assert refused(folder) == f"{name}: is empty"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert refused(folder) == f"{name}: is a folder, and should be a file"
+
+
+NOT_A_NUMBER, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (dtype, value)
+        for dtype in ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
+        for value in (NOT_A_NUMBER, -NOT_A_NUMBER, INFINITE, -INFINITE)
+        if not (dtype == "float8_e4m3fn" and math.isinf(value))  # which it has not
+    ],
+)
+def test_weights_that_are_no_numbers_are_found_in_every_type(folder: Path, dtype: str, value: float) -> None:
+    torch: Any = import_module("torch")
+    save: Any = import_module("safetensors.torch").save_file
+    kind = getattr(torch, dtype)
+    most = torch.finfo(kind).max
+    good = {"a": torch.tensor([0.0, 1.0, most, -most], dtype=torch.float64).to(kind), "count": torch.full((3,), -1)}
+    save(good, folder / "model.safetensors")
+    check_trained(folder)
+
+    save(good | {"b": torch.tensor([1.0, value], dtype=torch.float64).to(kind)}, folder / "model.safetensors")
     check_model_folder(folder)
-    (folder / "adapter_model.safetensors").unlink()
-    assert refused(folder) == "adapter_model.safetensors: is missing"
+    with pytest.raises(ArtifactError, match=r"model.safetensors: the tensor b holds NaN or infinity"):
+        check_trained(folder)
+
+
+def test_weights_are_looked_through_to_their_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_CHUNK_BYTES", 8)
+    data = struct.pack("<7f", *[1.0] * 6, INFINITE)
+    (folder / "model.safetensors").write_bytes(safetensors({"a": tensor(0, 28)}, data))
+    with pytest.raises(ArtifactError, match="the tensor a holds NaN or infinity"):
+        check_trained(folder)
 
 
 def test_an_older_causal_model_is_accepted(folder: Path) -> None:
@@ -170,7 +230,7 @@ def test_a_missing_config_or_missing_weights_are_refused(folder: Path) -> None:
     assert refused(folder) == "config.json: is missing"
 
 
-@pytest.mark.parametrize("length", [*range(8), 20, 150, -1])
+@pytest.mark.parametrize("length", [*range(1, 8), 20, 150, -1])
 def test_a_truncated_file_is_refused(folder: Path, length: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])

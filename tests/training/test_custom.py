@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +99,24 @@ def test_a_script_that_leaves_a_pickle_fails_the_run_and_may_be_run_again(runs: 
     assert runs.run(code=script(runs, COPY + "(output / 'training_args.bin').touch()")) == 1
     assert error(runs).startswith("the trained model was refused: training_args.bin: may hold a pickle")
     assert runs.run(code=script(runs, COPY)) == 0
+
+
+def test_a_script_whose_model_has_diverged_fails_the_run(runs: Runs) -> None:
+    text = COPY + (
+        "path = output / 'model.safetensors'\npath.write_bytes(path.read_bytes()[:-4] + b'\\x00\\x00\\xc0\\x7f')\n"
+    )
+    assert runs.run(code=script(runs, text)) == 1
+    assert re.search(r"the trained model was refused: model.safetensors: the tensor .* holds NaN", error(runs))
+
+
+@pytest.mark.parametrize(
+    "harm", ["(base / 'config.json').write_text('{}')", "(base / 'new.txt').touch()", "(base / 'config.json').unlink()"]
+)
+def test_a_script_that_changes_its_base_model_fails_the_run(runs: Runs, harm: str) -> None:
+    base = Path(shutil.copytree(runs.spec.base_model, runs.folder / "base"))
+    assert runs.run(code=script(runs, f"{COPY}{harm}\n"), base_model=str(base)) == 1
+    name = "new.txt" if "new.txt" in harm else "config.json"
+    assert f"the base model was changed while the training script ran ({base / name})" in error(runs)
 
 
 def test_cancelling_the_run_ends_the_script(runs: Runs) -> None:

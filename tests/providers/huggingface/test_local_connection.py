@@ -215,3 +215,11 @@ def test_a_tokenizer_that_was_saved_stays_and_a_folder_without_a_model_is_left_a
     assert (saved / "tokenizer.json").read_text() == "its own"
     artifacts.complete(str(tmp_path / "nothing"), "small")
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_model_from_elsewhere_whose_weights_are_no_numbers_is_refused(harness: LocalHarness) -> None:
+    model = harness.model()
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x80\x7f")
+    with pytest.raises(RejectedError, match="the tensor w holds NaN or infinity"):
+        harness.connect().artifacts.get(str(model))
