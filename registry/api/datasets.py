@@ -18,9 +18,9 @@ from registry.domain.errors import BadInputError
 from registry.transport.services import Services, check_somewhere
 from registry.transport.uploads import Uploads
 
-NAME_MAX = 100
+NAME_BYTES_MAX = 200
 CHUNK_BYTES = 1 << 20
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE = re.compile(r"[^\w.()+ -]+")
 
 DATASET: dict[str, Any] = {
     "type": "object",
@@ -135,7 +135,7 @@ _NO_CHECKS: dict[str, object] = {"rows": None, "tokens": None, "faults": [], "wa
 
 def _safe(name: str) -> str:
     """A file's name without folders or surprises; its suffix says how it is read."""
-    plain = _UNSAFE.sub("_", Path(name).name).lstrip(".")[-NAME_MAX:]
+    plain = _UNSAFE.sub("_", Path(name).name).encode()[-NAME_BYTES_MAX:].decode(errors="ignore").lstrip(". ")
     return plain or "data.jsonl"
 
 

@@ -52,6 +52,27 @@ def test_data_are_checked_and_every_fault_is_told_with_its_place(real: TestClien
     assert mapped["passed"] is True
 
 
+def test_a_fault_does_not_tell_where_files_lie_on_the_server(real: TestClient) -> None:
+    for broken in (b"PAR1garbage", b"PAR1" + b"x" * 100, b"PAR1xxxx\x04\0\0\0PAR1"):
+        (fault,) = real.post(f"{DATASETS}?name=train.parquet", content=broken).json()["faults"]
+        assert fault.startswith("train.parquet: is not a whole Parquet file: ")
+        assert "/" not in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Fragebögen März (2).csv", "Fragebögen März (2).csv"),
+        ("名前.csv", "名前.csv"),
+        ("\u202egnp\x00<b>.csv", "_gnp_b_.csv"),
+        ("名" * 100 + ".csv", "名" * 65 + ".csv"),
+    ],
+)
+def test_a_file_keeps_the_name_that_people_gave_it(rest: TestClient, name: str, kept: str) -> None:
+    sent = rest.post(DATASETS, params={"name": name}, content=GOOD).json()
+    assert sent["name"] == kept
+
+
 def test_a_form_and_a_plain_body_are_the_same_data(rest: TestClient, stage: Stage) -> None:
     form = rest.post(DATASETS, files={"file": ("t.csv", GOOD)}).json()
     plain = rest.post(f"{DATASETS}?name=t.csv", content=GOOD).json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from registry.domain.errors import UnavailableError
 from registry.store.interrupts import interruptible
 
 FETCH_ROWS = 2_000
+_PLACE = re.compile(r"(?i)\bfile (['\"])/.*?\1")
 
 
 class UnreadableError(Exception):
@@ -83,6 +85,6 @@ def literal(text: str) -> str:
 
 
 def _first_sentence(error: duckdb.Error) -> str:
-    """Without the kind of error, the file's contents and the advice to programmers that DuckDB appends."""
+    """Without the kind of error, the file's contents, its place, and the advice to programmers that DuckDB appends."""
     line = str(error).strip().splitlines()[0] if str(error).strip() else "it cannot be read"
-    return line.partition("Error: ")[2] or line
+    return _PLACE.sub("the file", line.partition("Error: ")[2] or line)
