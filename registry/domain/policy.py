@@ -59,6 +59,10 @@ class Policy:
         said = {key: _policy_value(key, value) for key, value in {**(default or {}), **written}.items()}
         return cls(**{**_DEFAULTS, **said})  # pyright: ignore[reportArgumentType] - checked key by key
 
+    @property
+    def approvals_needed(self) -> str:
+        return "1 approval" if self.approvals == 1 else f"{self.approvals} approvals"
+
 
 def _policy_value(key: str, value: object) -> object:
     if key in _CHOICES:

@@ -206,7 +206,7 @@ class _World:
             return
         others = [one for one in version.approvals if one != actor]
         if not approved and len(others) < self._policy.approvals:
-            self._act("refuse", version.version, actor, f"it needs {self._policy.approvals} approvals")
+            self._act("refuse", version.version, actor, f"it needs {self._policy.approvals_needed}")
             return
         live = self._live(version.version)
         if self._needs_deployment and not live:

@@ -222,7 +222,7 @@ def _check_approvals(version: VersionState, policy: Policy, who: Who) -> None:
     if len(given) < policy.approvals:
         raise refused(
             version,
-            f"{ref_of(version)} needs {policy.approvals} approvals and has {len(given)}"
+            f"{ref_of(version)} needs {policy.approvals_needed} and has {len(given)}"
             f" (yours does not count when you ask for it)",
             hint=f"another person runs: tenure approve {ref_of(version)}",
         )

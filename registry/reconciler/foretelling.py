@@ -74,7 +74,7 @@ def awaiting_approval(
                     subject=str(versions.ref_of(one)),
                     why=wish.reason or "",
                     outcome="waiting",
-                    detail=f"it needs {policy.approvals} approvals and has {given}",
+                    detail=f"it needs {policy.approvals_needed} and has {given}",
                     actor=wish.actor,
                 )
             )

@@ -25,7 +25,7 @@ def test_an_activation_that_is_refused_when_training_ends_is_abandoned_with_the_
     stage.policy(approvals=1)
     ref = stage.fine_tune(activate=True)
     stage.settle()
-    assert "needs 1 approvals" in (stage.version(ref).error or "")
+    assert "needs 1 approval and" in (stage.version(ref).error or "")
 
 
 def test_approvals_given_during_training_count(stage: Stage) -> None:

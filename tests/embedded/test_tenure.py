@@ -80,7 +80,7 @@ def test_a_wait_for_an_activation_that_comes_to_nothing_says_why(tenure: Tenure,
 def test_a_wait_for_a_fine_tune_whose_activation_is_refused_ends(tenure: Tenure, stage: Stage) -> None:
     tenure.set_policy(BOT, {"approvals": 1})
     version = fine_tune(tenure, stage, activate=True)
-    with pytest.raises(TenureError, match="was not activated: bot@1 needs 1 approvals"):
+    with pytest.raises(TenureError, match="was not activated: bot@1 needs 1 approval and has 0"):
         version.wait()
 
 

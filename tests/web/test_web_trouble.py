@@ -108,7 +108,7 @@ def test_an_approval_is_asked_for_and_recorded(page: Page, site: Site) -> None:
     expect(page.get_by_text("user:ana has approved it already")).to_be_visible()
     page.locator("summary", has_text="Activate").click()
     page.get_by_role("group", name="What can be done").get_by_role("button", name="Activate").click()
-    expect(page.get_by_role("alert")).to_contain_text("needs 1 approvals and has 0")
+    expect(page.get_by_role("alert")).to_contain_text("needs 1 approval and has 0")
 
 
 def test_the_deployment_is_deleted_from_its_version_too(page: Page, site: Site) -> None:
