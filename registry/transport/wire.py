@@ -7,6 +7,7 @@ connection for as long as they like.
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_S_MAX = 30.0
 """From the first byte of a request, or from connecting, until its head is complete."""
+TOO_LONG = f"The head of a request may have {HEAD_BYTES_MAX} bytes."
 SILENCE_S_MAX = 60.0
 """Between two pieces of a body, while somebody waits for it."""
 
@@ -65,6 +67,7 @@ class BoundedHttp(HttpToolsProtocol):
     _in_head = False
     _in_body = False
     _head_bytes = 0
+    """Of the head, and of what came in one piece with it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
@@ -79,7 +82,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head:
             if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse(f"The head of a request may have {HEAD_BYTES_MAX} bytes.")
+                self._refuse(TOO_LONG)
             elif self._timer is None:
                 self._wait(HEAD_S_MAX)
         elif self._in_body:
@@ -91,6 +94,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self._head_bytes > HEAD_BYTES_MAX and sum(map(len, chain(*self.headers))) > HEAD_BYTES_MAX:
+            raise ValueError(TOO_LONG)  # which the parser makes a 400 of
         self._in_head, self._in_body = False, True
         self._no_wait()
         super().on_headers_complete()

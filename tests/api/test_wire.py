@@ -85,6 +85,17 @@ def test_one_header_without_an_end_is_cut_off(line: socket.socket) -> None:
     assert heard(line).startswith(b"HTTP/1.1 400")
 
 
+def test_a_head_that_is_too_long_is_refused_also_when_it_comes_in_one_piece(line: socket.socket) -> None:
+    line.sendall(HEAD + b"X: " + b"a" * wire.HEAD_BYTES_MAX + b"\r\n\r\n")
+    assert b" 400 " in heard(line)
+
+
+def test_a_head_is_not_too_long_for_the_body_that_comes_with_it(line: socket.socket) -> None:
+    length = 2 * wire.HEAD_BYTES_MAX
+    line.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % length + b"a" * length)
+    assert heard(line).endswith(str(length).encode())
+
+
 def test_whoever_connects_and_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch, address: tuple[str, int]) -> None:
     monkeypatch.setattr(wire, "HEAD_S_MAX", 0.05)
     with socket.create_connection(address, timeout=WAIT_S) as line:
