@@ -21,7 +21,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_trained
+from training.artifact import ArtifactError, add_tokenizer, check_base_model, check_trained, is_adapter
 from training.contract import (
     MANIFEST_FILE,
     MODEL_FOLDER,
@@ -108,7 +108,7 @@ def explain(exc: BaseException) -> str:
     full = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch.save and safetensors raise errors of their own that only their text tells apart.
     if full or any(sign in lowered for sign in ("no space left", "pytorchstreamwriter failed", "unexpected pos")):
-        return "the disk is full: make room and start the run again, it goes on from its last checkpoint"
+        return "the disk is full: make room, then try again"
     if isinstance(exc, ArtifactError):
         return f"the trained model was refused: {text}"
     return f"{type(exc).__name__}: {text[:500]}"
@@ -137,6 +137,10 @@ def _train(spec: RunSpec, out: Path, reporter: Reporter, lock: int | None, *, ma
         from training.custom import run_script
 
         metrics = run_script(spec, base=base, out=out, result=partial, reporter=reporter, lock=lock)
+        if is_adapter(partial):
+            from training.adapters import merge_adapter
+
+            merge_adapter(partial, base)
         add_tokenizer(partial, base)
     else:
         try:

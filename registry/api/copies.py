@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
 from registry.api.answers import documented
+from registry.domain.errors import UnavailableError
 from registry.transport.services import Services, check
 
 EVENTS = "Tenure-Events"
@@ -44,7 +45,13 @@ class Copies:
         self, name: str, make: Callable[[Path], int], told: Callable[[Path], Iterator[bytes]], media: str
     ) -> StreamingResponse:
         """Made on the home's own disk, because a log may be larger than where temporary files are kept."""
-        room = tempfile.TemporaryDirectory(dir=self._home, prefix="copy-")
+        try:
+            room = tempfile.TemporaryDirectory(dir=self._home, prefix="copy-")
+        except OSError as exc:
+            raise UnavailableError(
+                f"a copy is made in {self._home} before it is sent: {exc.strerror}",
+                hint="make room on the server's disk, or stop the server and run `tenure log export` or `backup` there",
+            ) from exc
         copy = Path(room.name) / name
         try:
             events = make(copy)

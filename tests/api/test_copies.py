@@ -9,7 +9,7 @@ import pytest
 
 import registry
 from registry.composition import Registry, open_home
-from registry.domain.errors import BadInputError, RefusedError
+from registry.domain.errors import BadInputError, RefusedError, UnavailableError
 from registry.domain.versions import Who
 from registry.remote import Remote, connect
 from registry.transport.gate import Gate
@@ -91,3 +91,22 @@ def test_a_copy_that_fails_leaves_nothing_behind(
         remote.log.export(tmp_path / "out.jsonl")
     assert list(opened.home.glob("copy-*")) == []
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_server_without_room_for_a_copy_says_so(remote: Remote, opened: Registry, tmp_path: Path) -> None:
+    elsewhere = opened.home.rename(opened.home.with_name("gone"))
+    try:
+        with pytest.raises(UnavailableError, match=r"a copy is made in .* before it is sent: No such file") as refused:
+            remote.log.backup(tmp_path / "copy")
+    finally:
+        elsewhere.rename(opened.home)
+    assert "make room on the server's disk" in (refused.value.hint or "")
+
+
+def test_walking_the_chain_writes_nothing(remote: Remote, opened: Registry) -> None:
+    def journal() -> int:
+        return sum(part.stat().st_size for part in (opened.home / "journal").iterdir())
+
+    before = journal()
+    assert remote.log.verify() == opened.log.head()
+    assert journal() == before
