@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.options import Ref
+from registry.cli.output import interactive, visible
 from registry.cli.session import opened
 from registry.domain.errors import BadInputError
 
@@ -68,7 +69,7 @@ def _write(pieces: Iterable[str]) -> str:
     whole: list[str] = []
     for piece in pieces:
         whole.append(piece)
-        sys.stdout.write(piece)
+        sys.stdout.write(visible(piece) if interactive() else piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
     sys.stdout.flush()

@@ -25,6 +25,10 @@ HARDLY = 6
 CENTS = 2
 WIDTH_PIPED = 140
 """Of the tables that `tenure demo` tells its story with, where there is no terminal."""
+_COMMANDS = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_VISIBLE = {**{one: f"\\x{one:02x}" for one in _COMMANDS}, **{one: f"\\u{one:04x}" for one in _DIRECTIONS}}
+_VISIBLE_JSON = {one: f"\\u{one:04x}" for one in _VISIBLE}
 _STYLES = {
     "active": "bold green",
     "serving": "green",
@@ -69,9 +73,16 @@ def console() -> Console:
     return Console(highlight=False, width=None if interactive() else WIDTH_PIPED)
 
 
-def print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+def visible(text: str) -> str:
+    """With what would command the terminal, or turn the text around, as the escapes that stand for it.
+
+    Reasons, names and errors are other people's and providers' words: nobody else's terminal is theirs.
+    """
+    return text.translate(_VISIBLE)
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False).translate(_VISIBLE_JSON) + "\n")
 
 
 def show_list(rows: Sequence[Row], columns: Sequence[Column[Row]], *, as_json: bool, empty: str) -> None:
@@ -195,11 +206,11 @@ def human(value: object) -> str:  # noqa: PLR0911 - one kind of value a line
         case Decimal():
             return _to_cents(value)
         case str():
-            return value
+            return visible(value)
         case Mapping():
             return ", ".join(f"{key}={human(one)}" for key, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case _:
-            return _plain(value)
+            return visible(_plain(value))
 
 
 def _to_cents(value: Decimal) -> str:
@@ -220,7 +231,8 @@ def _tsv(value: object) -> str:
             text = value
         case _:
             text = _plain(value)
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    escaped = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return visible(escaped)
 
 
 def _plain(value: object) -> str:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.options import AsJson, AsOf, Model, Ref, Version
-from registry.cli.output import Column, console, human, interactive, print_tsv, show_list, show_view, tsv_line
+from registry.cli.output import (
+    Column,
+    console,
+    human,
+    interactive,
+    print_json,
+    print_tsv,
+    show_list,
+    show_view,
+    tsv_line,
+)
 from registry.cli.session import opened
 
 if TYPE_CHECKING:
@@ -140,9 +150,7 @@ def _follow(tenure: Tenure, ref: str, after: int, *, as_json: bool) -> None:
 
 def _tell(event: EventView, columns: list[Column[EventView]], *, as_json: bool) -> None:
     if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(event.as_json(), ensure_ascii=False) + "\n")
+        print_json(event.as_json(), indent=None)
     elif interactive():
         typer.echo("  ".join(human(column.cell(event)) for column in columns))
     else:

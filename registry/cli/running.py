@@ -11,6 +11,7 @@ from typing import cast
 
 import typer
 
+from registry.cli.output import visible
 from registry.domain.errors import BadInputError, RefusedError, TenureError, UnavailableError
 
 INTERRUPTED = 130
@@ -106,15 +107,15 @@ def _tell(error: TenureError) -> int:
     """What is wrong, why, and what to do."""
     label = "interrupted" if error.exit_code == INTERRUPTED else "error"
     typer.secho(f"{label}: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(error.message, err=True)
+    typer.echo(visible(error.message), err=True)
     if isinstance(error, BadInputError):
         for fault in error.faults:
             if fault not in error.message:
-                typer.echo(f"  - {fault}", err=True)
+                typer.echo(visible(f"  - {fault}"), err=True)
     if isinstance(error, RefusedError) and error.legal and "legal from" not in error.message:
         typer.echo(f"  It is {error.state}; from here: {', '.join(error.legal)}.", err=True)
     if error.hint:
-        typer.secho(f"  {error.hint}", fg="cyan", err=True)
+        typer.secho(visible(f"  {error.hint}"), fg="cyan", err=True)
     return error.exit_code
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from registry.cli.output import visible
 from registry.cli.running import StoppedError, debugging
 from registry.domain.errors import BadInputError
 
@@ -96,4 +97,4 @@ def _quiet_logging() -> Generator[None]:
 
 def note(text: str) -> None:
     """Something worth knowing that is not the answer: stderr."""
-    typer.echo(f"note: {text}", err=True)
+    typer.echo(visible(f"note: {text}"), err=True)

@@ -114,6 +114,17 @@ def test_values_as_people_read_them(value: object, text: str) -> None:
     assert output.human(value) == text
 
 
+def test_nobodys_words_command_another_ones_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "a\x1b]0;title\x07b\x9b31mc\rd\u202ee\nf"
+    told = r"a\x1b]0;title\x07b\x9b31mc\x0dd\u202ee" + "\nf"
+    assert (output.human(words), output.human((words,))) == (told, told)
+    assert output.tsv_line([words, 1]) == r"a\x1b]0;title\x07b\x9b31mc\rd\u202ee\nf" + "\t1\n"
+    output.print_json({"reason": words})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert json.loads(printed) == {"reason": words}
+
+
 def test_a_time_is_shown_in_the_local_zone_to_the_second() -> None:
     assert output.human(AT) == AT.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
