@@ -23,6 +23,8 @@ REHEARSAL_TOKEN = (
 """What stands for a credential where `rehearsal = true`: the emulators take it, and no account does."""
 REHEARSAL_POLL_S = 1.0
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+COUNT_MAX = 1_000_000
+"""Units of a deployment: more is a slip, and its price would not fit into any sum."""
 PRIVATE_KEY = "private_addresses"
 METADATA = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200"), ip_address("168.63.129.16")})
 """Where clouds answer their own machines with credentials, beside the link-local 169.254.169.254."""
@@ -81,8 +83,8 @@ class SettingsReader:
 
     def count(self, key: str, default: int) -> int:
         value = self._given.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self._faults.append(f"{key} is {value!r}, not a whole number from 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= COUNT_MAX:
+            self._faults.append(f"{key} is {value!r}, not a whole number from 1 to {COUNT_MAX:,}")
             return default
         return value
 

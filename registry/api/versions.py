@@ -30,11 +30,10 @@ from registry.application.commands import FineTune
 from registry.application.ports import DataSource, VersionQuery
 from registry.application.views import EstimateView, EventView
 from registry.domain.errors import BadInputError, TenureError
-from registry.domain.ids import VersionRef
+from registry.domain.ids import VersionRef, whole_number
 from registry.transport.services import Services, check, who
 from registry.transport.uploads import Uploads
 
-DIGITS_MAX = 15
 After = Annotated[int, Query(description="Only what came after this position", ge=0, le=2**53)]
 States = Annotated[list[str] | None, Query(description="Only those in one of these states; repeat it", max_length=20)]
 
@@ -213,6 +212,7 @@ def position(cursor: str | None) -> int:
     """A page of events goes on after a position. Raises BadInputError."""
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= DIGITS_MAX):
+    after = whole_number(cursor)
+    if after is None:
         raise BadInputError(f"cursor {cursor!r} is not one of this list's", field="cursor")
-    return int(cursor)
+    return after

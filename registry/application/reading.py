@@ -21,7 +21,15 @@ from registry.domain import ledger
 from registry.domain.deploying import GONE
 from registry.domain.errors import BadInputError, NotFoundError
 from registry.domain.events import Json
-from registry.domain.ids import VersionRef, check_name, deployment_stream, model_stream, parse_ref, version_stream
+from registry.domain.ids import (
+    VersionRef,
+    check_name,
+    deployment_stream,
+    model_stream,
+    parse_ref,
+    version_stream,
+    whole_number,
+)
 from registry.domain.ledger import Charge
 from registry.domain.policy import policy_json
 from registry.domain.states import ConnectionState, DeploymentState, ModelState, VersionState
@@ -231,8 +239,9 @@ def no_deployment(name_or_id: str) -> NotFoundError:
 
 
 def parse_as_of(text: str) -> int | datetime:
-    if text.isascii() and text.isdigit():
-        return int(text)
+    position = whole_number(text)
+    if position is not None:
+        return position
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

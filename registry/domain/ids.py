@@ -16,6 +16,8 @@ StreamName = NewType("StreamName", str)
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _NUMBER_PATTERN = re.compile(r"[1-9][0-9]{0,8}")
+DIGITS_MAX = 18
+"""Python refuses to read thousands of digits, and the database counts with 64 bits."""
 NAME_RULE = "lower-case letters, digits, '-' and '.', 1 to 63 of them, beginning and ending with a letter or digit"
 
 
@@ -36,6 +38,11 @@ class VersionRef:
         if not at or _NUMBER_PATTERN.fullmatch(number) is None:
             raise BadInputError(f"{text!r} is not a version: write MODEL@N, as in support-bot@3", field="version")
         return cls(check_name(model, "model"), int(number))
+
+
+def whole_number(text: str) -> int | None:
+    """The position or number that an address or a form has. None for what is none, or has more digits than one can."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def parse_ref(text: str) -> tuple[str, int | None]:

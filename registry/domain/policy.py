@@ -29,6 +29,12 @@ POLICY_DEFAULTS: dict[str, object] = {
 }
 """None: no limit, or never. These keys are what a policy may hold."""
 
+WHOLE_MAX = 2**63 - 1
+"""What the database counts with: one number beyond it would stop every later plan."""
+AMOUNT_MIN, AMOUNT_MAX = Decimal("1E-18"), Decimal("1E+15")
+"""Years of it, in billionths and microseconds, still fit into the ledger's sums."""
+SHOWN_MAX = 80
+
 SCHEDULER_DEFAULTS: dict[str, object] = {"poll": "15s", "sweep": "10m", "orphan_grace": "10m", "absence": 3}
 
 _CHOICES = {
@@ -113,8 +119,8 @@ class SchedulerSettings:
 
 
 def whole(value: object, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BadInputError(f"{key} = {value!r} is not a whole number from 0", field=key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= WHOLE_MAX:
+        raise BadInputError(f"{key} = {_shown(value)} is not a whole number from 0 to {WHOLE_MAX}", field=key)
     return value
 
 
@@ -125,8 +131,15 @@ def amount(value: object, key: str) -> Decimal:
     except InvalidOperation:
         parsed = None
     if parsed is None or not parsed.is_finite() or parsed < 0:
-        raise BadInputError(f'{key} = {value!r} is not an amount: write it as a string, "20.00"', field=key)
+        raise BadInputError(f'{key} = {_shown(value)} is not an amount: write it as a string, "20.00"', field=key)
+    if parsed and not AMOUNT_MIN <= parsed <= AMOUNT_MAX:
+        raise BadInputError(f"{key} = {_shown(value)} is not between {AMOUNT_MIN} and {AMOUNT_MAX}", field=key)
     return parsed
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 
 def _refuse_unknown(written: Mapping[str, object], known: Mapping[str, object], what: str) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
@@ -28,16 +29,25 @@ from registry.web.templating import environment
 Handler = Callable[[Page], Response]
 YEAR_S = 31_536_000
 
+
+class Number(IntegerConvertor):
+    """A version's number: any other address is none of ours."""
+
+    regex = "[1-9][0-9]{0,8}"
+
+
+register_url_convertor("number", Number())
+
 PAGES: Mapping[str, Handler] = {
     "/": overview.overview,
     "/models": overview.models,
     "/models/{model}": model.model,
     "/models/{model}/policy": policy.policy,
     "/models/{model}/history": model.history,
-    "/models/{model}/{version:int}": version.timeline,
-    "/models/{model}/{version:int}/training": version.training,
-    "/models/{model}/{version:int}/deployment": version.deployment,
-    "/models/{model}/{version:int}/cost": version.cost,
+    "/models/{model}/{version:number}": version.timeline,
+    "/models/{model}/{version:number}/training": version.training,
+    "/models/{model}/{version:number}/deployment": version.deployment,
+    "/models/{model}/{version:number}/cost": version.cost,
     "/deployments": deployments.deployments,
     "/audit": deployments.audit,
     "/fine-tune": tuning.form,
@@ -45,9 +55,9 @@ PAGES: Mapping[str, Handler] = {
     "/events/{position:int}": events.event,
 }
 COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
-    "/models/{model}/{version:int}/do/{command}": (actions.move, version.timeline),
-    "/models/{model}/{version:int}/deploy": (actions.deploy, version.deployment),
-    "/models/{model}/{version:int}/attach": (actions.attach, version.deployment),
+    "/models/{model}/{version:number}/do/{command}": (actions.move, version.timeline),
+    "/models/{model}/{version:number}/deploy": (actions.deploy, version.deployment),
+    "/models/{model}/{version:number}/attach": (actions.attach, version.deployment),
     "/models/{model}/rollback": (actions.rollback, model.model),
     "/models/{model}/policy": (policy.change, policy.policy),
     "/deployments/{id}/delete": (actions.undeploy, deployments.deployments),

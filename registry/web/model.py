@@ -10,7 +10,7 @@ from registry.application.ports import VersionQuery
 from registry.application.views import EventView, MetricView, ModelView, StepView, VersionView
 from registry.domain.errors import TenureError
 from registry.domain.events import Event, Price
-from registry.domain.ids import VersionRef
+from registry.domain.ids import VersionRef, whole_number
 from registry.web import serving
 from registry.web.charts import LossChart, loss_chart
 from registry.web.page import Page
@@ -29,7 +29,7 @@ def model(page: Page) -> Response:
     reading = page.registry.reading
     name = page.request.path_params["model"]
     wanted = (page.query("version") or "").strip().removeprefix("@")
-    if wanted.isascii() and wanted.isdigit():
+    if whole_number(wanted) is not None:
         return RedirectResponse(page.link(f"/models/{name}/{wanted}"), status_code=303)
     top = head(page, name)
     state = page.query("state")
@@ -97,9 +97,9 @@ def history(page: Page) -> Response:
     """What happened to a model, its versions and their deployments: the newest command first, a page at a time."""
     name = page.request.path_params["model"]
     top = head(page, name)
-    asked = page.query("before") or ""
+    asked = whole_number(page.query("before") or "")
     end = page.registry.log.head() if page.at is None else page.at
-    before = min(int(asked), end + 1) if asked.isascii() and asked.isdigit() else None
+    before = min(asked, end + 1) if asked is not None else None
     events = _events_before(page, name, end + 1 if before is None else before)
     return page.html(
         "model_history.html",
@@ -125,7 +125,9 @@ def _events_before(page: Page, name: str, before: int) -> list[Event]:
 
 def _chosen(page: Page, versions: list[VersionView], active: str | None) -> list[int]:
     """The versions to compare: those asked for, else the active one and the two newest that have figures."""
-    asked = [int(one) for one in page.request.query_params.getlist("compare") if one.isascii() and one.isdigit()]
+    asked = [
+        number for one in page.request.query_params.getlist("compare") if (number := whole_number(one)) is not None
+    ]
     if asked:
         return list(dict.fromkeys(asked))[:COMPARED_MAX]
     shown = [one.version for one in versions if one.metrics or one.state == "training"][:2]

@@ -16,7 +16,7 @@ from registry.application.reading import within_calendar
 from registry.application.views import DeploymentView, MetricView, ModelView, VersionView
 from registry.composition import Registry
 from registry.domain.errors import BadInputError, TenureError
-from registry.domain.ids import VersionRef
+from registry.domain.ids import VersionRef, whole_number
 from registry.domain.versions import Who
 from registry.web.templating import environment
 
@@ -148,7 +148,7 @@ def asked_time(text: str | None) -> str | None:
     """The as_of of an address. A time without a zone, as the browser's own field gives it, is UTC."""
     if not text:
         return None
-    if text.isascii() and text.isdigit():
+    if whole_number(text) is not None:
         return text
     try:
         time = datetime.fromisoformat(text)

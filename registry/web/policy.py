@@ -11,7 +11,7 @@ from registry.application.replaying import ReplayView
 from registry.application.views import StepView
 from registry.domain.errors import BadInputError
 from registry.domain.events import Json
-from registry.domain.ids import model_stream
+from registry.domain.ids import model_stream, whole_number
 from registry.domain.policy import POLICY_DEFAULTS, Policy, policy_json
 from registry.web.model import head, planned
 from registry.web.page import Page
@@ -106,8 +106,8 @@ def _rules(form: Mapping[str, str]) -> dict[str, object]:
         text = form.get(key, "").strip()
         if key not in form:
             continue
-        whole = key in WHOLE and text.isascii() and text.isdigit()
-        found[key] = int(text) if whole else None if not text and default is None else text
+        whole = whole_number(text) if key in WHOLE else None
+        found[key] = whole if whole is not None else None if not text and default is None else text
     return found
 
 
@@ -134,8 +134,8 @@ def change(page: Page) -> Response:
     changed = {key: value for key, value in rules.items() if written({key: value})[key] != in_force[key]}
     if page.form.get("intent") != "save":
         return policy(page, _review(page, name, changed))
-    seen = page.form.get("seen", "")
-    expected: dict[str, int] = {model_stream(name): int(seen)} if seen.isascii() and seen.isdigit() else {}
+    seen = whole_number(page.form.get("seen", ""))
+    expected: dict[str, int] = {model_stream(name): seen} if seen is not None else {}
     page.registry.declaring.set_policy(name, changed, page.who(page.form.get("reason")), expected)
     return page.go(f"/models/{name}/policy", said="policy")
 

@@ -1,4 +1,4 @@
-"""Times at the ends of the calendar: answered or refused, on every page and route that takes one."""
+"""Times at the ends of the calendar, numbers that Python will not read: answered or refused, wherever one is taken."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ TIMES = [
     "9999-12-31T23:59:59-14:00",
     "9999-12-31T23:59:59.999999",
     "99999999999999999999999999",
+    "9" * 5000,
 ]
 
 
@@ -50,4 +51,14 @@ def test_a_time_at_the_end_of_the_calendar_is_answered_or_refused(site: TestClie
         asked += [("/api/v1/audit/costs", {name: time, "by": "day"}), ("/api/v1/audit/deployments", {name: time})]
         asked += [("/audit", {name: time}), ("/api/v1/audit/deployments", {name: time, "format": "focus"})]
     found = {f"{path} {query}": site.get(path, params=query).status_code for path, query in asked}
+    assert {name: status for name, status in found.items() if status not in {200, 404, 422}} == {}
+
+
+@pytest.mark.parametrize("number", ["9" * 20, "9" * 5000, "²", "٣", "-1", "0"])
+def test_a_number_that_is_none_is_refused_or_not_found(site: TestClient, number: str) -> None:
+    model, route = f"/models/{BOT}", f"/api/v1/models/{BOT}"
+    paths = [f"{model}/{number}", f"{model}/{number}/cost", f"{route}/versions/{number}"]
+    queries = [(model, "version"), (model, "compare"), (f"{model}/history", "before"), (f"{route}/events", "cursor")]
+    found = {path: site.get(path).status_code for path in paths}
+    found |= {f"{path}?{name}": site.get(path, params={name: number}).status_code for path, name in queries}
     assert {name: status for name, status in found.items() if status not in {200, 404, 422}} == {}

@@ -171,6 +171,7 @@ def test_every_key_of_a_policy_is_read() -> None:
         ("idle_delete", 7),
         ("keep_artifacts", -1),
         ("keep_artifacts", "5"),
+        ("keep_artifacts", 2**63),
         ("orphans", ["delete"]),
         ("approvals", True),
         ("approvals", 1.5),
@@ -178,6 +179,9 @@ def test_every_key_of_a_policy_is_read() -> None:
         ("max_hourly_cost", "cheap"),
         ("max_hourly_cost", 20.5),
         ("max_hourly_cost", "-1"),
+        ("max_hourly_cost", "1e999999999"),
+        ("max_hourly_cost", "1e-999999999"),
+        ("max_hourly_cost", "9" * 5000),
         ("max_hourly_cost", "NaN"),
         ("max_monthly_cost", "Infinity"),
         ("max_monthly_cost", True),
@@ -188,6 +192,7 @@ def test_a_policy_key_that_is_wrong_or_unknown_is_named(key: str, value: object)
     with pytest.raises(BadInputError, match=key) as refusal:
         Policy.of({key: value})
     assert refusal.value.field == key
+    assert len(refusal.value.message) < 300, "a long value is cut"
 
 
 def test_the_schedulers_settings_have_defaults_and_are_read() -> None:

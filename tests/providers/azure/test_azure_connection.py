@@ -39,6 +39,7 @@ def _with(harness: CloudHarness, **settings: object) -> Provider:
         ({"subscription_id": None}, "subscription_id is missing"),
         ({"sku": "Gold"}, "sku is 'Gold', not one of"),
         ({"capacity": 0}, "capacity is 0"),
+        ({"capacity": 10**25}, "capacity is 1"),
         ({"resource_manager": "http://management.example.org"}, "loopback only"),
         ({"token": "ey"}, "token is a secret written as a value"),
         ({"token_env": "ey.J0"}, "token_env names an environment variable"),
