@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Literal, TypeVar
 
 from providers.ports import (
@@ -110,6 +111,8 @@ class Cloud:
         self.crash_every: tuple[int, When] | None = None
         self.results: deque[tuple[JobOutcome, Mapping[str, float] | str]] = deque()
         """How the next jobs end: succeeded with these final figures, or failed for this reason. Default: succeeded."""
+        self.estimated: Decimal | None = Decimal("0.50")
+        """What it says that a training will cost."""
         self.deploy_failures: deque[str] = deque()
         self.idempotent = True
         """Whether asking again with the same token answers what is there already."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,8 @@ class FakeTraining:
             raise RejectedError(f"no base model {request.base_model!r}; there is: base", operation="validate")
 
     def estimate(self, request: TrainingRequest) -> Estimate:
-        return Estimate(tokens=request.train.rows * 10, steps=3, cost=Decimal("0.50"), currency="USD")
+        cost = self._cloud.estimated
+        return Estimate(tokens=request.train.rows * 10, steps=3, cost=cost, currency="USD" if cost else None)
 
     def submit(self, request: TrainingRequest) -> JobReport:
         return self._cloud.call("submit", lambda: self._report(self._cloud.submit(request)))

@@ -63,18 +63,22 @@ class Limits:
             model=name,
             now=now,
             deployments=deployments,
-            versions=self._trained_since(name, budget.month(now)[0]) if policy.max_monthly_cost is not None else (),
+            versions=self._trainings(name, budget.month(now)[0]) if policy.max_monthly_cost is not None else (),
             asked=sum(one.version != mine and one.version not in served and _waits(one, mine) for one in moving),
             replaced=frozenset(gone_soon),
         )
 
-    def _trained_since(self, model: str, since: datetime) -> list[VersionState]:
-        """Newest first, as far as one that was made long before."""
+    def _trainings(self, model: str, since: datetime) -> list[VersionState]:
+        """Under way, or over since then. Newest first, as far as one that was made long before."""
         found: list[VersionState] = []
         after = None
         while True:
             page = self._log.versions(VersionQuery(model=model, limit=PAGE, after=after))
-            found += [one for one in page.items if one.trained_at is not None and one.trained_at >= since]
+            found += [
+                one
+                for one in page.items
+                if one.state in budget.UNDER_WAY or (one.trained_at is not None and one.trained_at >= since)
+            ]
             after, last = page.next, page.items[-1].created_at if page.items else None
             if after is None or last is None or last < since - TRAINING_MAX:
                 return found

@@ -19,12 +19,13 @@ from registry.domain.policy import Policy
 from registry.domain.states import DeploymentState, VersionState
 
 CENT = Decimal("0.01")
+UNDER_WAY = frozenset({"queued", "training"})
 SECONDS_PER_HOUR = Decimal(3600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """A model's money at a moment. `deployments`: all it ever had; `versions`: those trained this month."""
+    """A model's money at a moment. `deployments`: all it ever had; `versions`: trained this month, or being trained."""
 
     model: str
     now: datetime
@@ -37,7 +38,8 @@ class Spending:
 
     @property
     def live(self) -> list[DeploymentState]:
-        return [one for one in self.deployments if one.state not in GONE]
+        """Those that are there, and those that are not and are billed until a commitment ends."""
+        return [one for one in self.deployments if one.state not in GONE or ledger.billed_now(one, self.now)]
 
     def hourly(self) -> Decimal:
         """What an hour of everything that runs, or is about to, costs as far as it is known."""
@@ -59,11 +61,16 @@ class Spending:
         return sum(serving, Decimal(0)) + sum(training, Decimal(0))
 
     def ahead(self, grace: timedelta) -> Decimal:
-        """What runs will cost until the month ends; what is replaced, until its grace is over."""
+        """What is billed costs until the month ends, what is replaced until its grace is over; and trainings."""
         _, end = month(self.now)
-        left = _hours(end - self.now)
-        short = min(left, _hours(grace))
-        return sum((self._rate(one) * (short if one.id in self.replaced else left) for one in self.live), Decimal(0))
+        serving = (self._rate(one) * _hours(self._until(one, end, grace) - self.now) for one in self.live)
+        training = (one.cost_estimated or Decimal(0) for one in self.versions if one.state in UNDER_WAY)
+        return sum(serving, Decimal(0)) + sum(training, Decimal(0))
+
+    def _until(self, deployment: DeploymentState, end: datetime, grace: timedelta) -> datetime:
+        if deployment.id in self.replaced:
+            return min(end, self.now + grace)
+        return end if deployment.state not in GONE else min(end, ledger.billed_until(deployment) or end)
 
     def _rate(self, deployment: DeploymentState) -> Decimal:
         return ledger.rate_at(deployment, self.now) or Decimal(0)

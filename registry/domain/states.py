@@ -117,6 +117,7 @@ class VersionState:
     training_cost: Decimal | None = None
     training_currency: str | None = None
     error: str | None = None
+    cost_estimated: Decimal | None = None
     activate_when_trained: bool = False
     reactivating: bool = False
     """It is `deploying` because its deployment was lost while it was active; the pointer has not moved."""

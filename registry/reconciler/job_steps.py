@@ -48,7 +48,7 @@ class JobSteps(Steps):
         """Intent first; then the create, once."""
         version = _version(step)
         registry = self._commands.registry_id()
-        price = self._commands.training_price(version)
+        price = self._commands.training_price(version.connection, version.base_model)
         self._append(
             ref_of(version),
             lambda now: versions.submit(now, registry, SCHEDULER, price) if _may_submit(now) else [],

@@ -112,6 +112,29 @@ def test_a_training_is_refused_when_it_would_take_the_month_above_its_limit() ->
     budget.check_training(policy, None, "USD", spending(running("0.99", since=MONTH)))
 
 
+def test_a_training_counts_from_when_it_is_asked_for() -> None:
+    policy = Policy.of({"max_monthly_cost": "100.00"})
+    under_way = VersionState(model="bot", version=1, state="training", cost_estimated=Decimal(60))
+    queued = VersionState(model="bot", version=2, state="queued")
+    stopped = VersionState(model="bot", version=3, state="cancelled", cost_estimated=Decimal(60))
+    runs = spending(versions=(under_way, queued, stopped))
+    budget.check_training(policy, Decimal(40), "USD", runs)
+    with pytest.raises(RefusedError, match=r"bot will have cost 60.00 USD when the month ends; this training"):
+        budget.check_training(policy, Decimal("40.01"), "USD", runs)
+    with pytest.raises(RefusedError, match=r"what runs will cost 60\.00 more"):
+        fits(runs, max_monthly_cost="100.00")
+
+
+def test_what_is_committed_counts_until_the_commitment_ends_also_when_it_is_gone() -> None:
+    gone = running("1.00", "lost")
+    gone.committed_until = NOW + timedelta(hours=24)
+    assert (spending(gone).hourly(), spending(gone).ahead(timedelta())) == (1, 24)
+    with pytest.raises(RefusedError, match="max_hourly_cost"):
+        fits(spending(gone), max_hourly_cost="2.79")
+    gone.committed_until = NOW + timedelta(days=180)
+    assert spending(gone).ahead(timedelta()) == 240, "until the month ends"
+
+
 def test_a_month_is_told_of_when_it_has_cost_more_than_its_limit() -> None:
     runs = spending(running("1.00", since=MONTH))
     assert budget.exceeded(Policy.of({}), runs) is None

@@ -73,6 +73,7 @@ EVERY_EVENT: Sequence[DomainEvent] = (
         validation=ev.DataRef(sha256="c" * 64, rows=80),
         hyperparameters={"n_epochs": 3, "learning_rate": 5e-05},
         activate=True,
+        cost_estimated=Decimal("7.20"),
     ),
     ev.VersionImported(
         model="support-bot",

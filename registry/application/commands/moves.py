@@ -74,7 +74,16 @@ class Moves(Shared):
     def retry(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
     ) -> None:
-        self._run("retry", ref, lambda unit: (versions.retry(self._version(unit, ref), who), {}), who, key, expected)
+        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
+            version = self._version(unit, ref)
+            events = versions.retry(version, who)
+            if events:
+                price = self.training_price(version.connection, version.base_model)
+                self._check_training(ref.model, version.cost_estimated, price.currency if price is not None else None)
+            return events, {}
+
+        with self.limits.money:
+            self._run("retry", ref, decide, who, key, expected)
 
     def approve(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from providers.errors import ProviderError, RejectedError
@@ -16,6 +17,7 @@ from registry.application.ports import Clock, EventLog, Providers, TrainingData
 from registry.application.prices import hourly_price, region_of, serving_sku, training_price, training_sku
 from registry.application.reading import Reading
 from registry.application.unit import Command, Decision, Door, Outcome, Unit
+from registry.domain import budget
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError, UnavailableError
 from registry.domain.ids import VersionRef
@@ -78,18 +80,23 @@ class Shared:
         then = price(min(made_at, now)) if made_at else None
         return then if then is not None and then.hourly is not None else price(now)
 
-    def training_price(self, version: VersionState) -> ev.UnitPrice | None:
-        connection = self._log.connection(version.connection)
-        if connection is None:
+    def training_price(self, connection: str, base_model: str | None) -> ev.UnitPrice | None:
+        known = self._log.connection(connection)
+        if known is None:
             return None
         return training_price(
             self._log.registry().prices,
-            provider=connection.provider,
-            sku=training_sku(connection),
+            provider=known.provider,
+            sku=training_sku(known),
             now=self._clock(),
-            model=version.base_model,
-            region=region_of(connection),
+            model=base_model,
+            region=region_of(known),
         )
+
+    def _check_training(self, model: str, cost: Decimal | None, currency: str | None) -> None:
+        """Raises RefusedError where the month has no room for it."""
+        policy, spending = self.limits.spending(model)
+        budget.check_training(policy, cost, currency or "USD", spending)
 
     def _run(
         self,

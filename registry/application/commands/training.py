@@ -13,8 +13,8 @@ from providers.ports import DataSet, Estimate, Provider, TrainingRequest
 from registry.application.commands.shared import Shared, answered_ref, provider_errors
 from registry.application.ports import CheckedData, DataSource
 from registry.application.unit import Command, Unit
-from registry.domain import budget, retirement, versions
 from registry.domain import events as ev
+from registry.domain import ledger, retirement, versions
 from registry.domain.errors import BadInputError, RefusedError
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef, check_name, resource_name
@@ -58,6 +58,7 @@ class Training(Shared):
         """Check data, base model and hyperparameters, then record the version as queued; the reconciler submits it."""
         self.limits.check_space()
         prepared = self.prepare(command)
+        estimate = self._estimated(command, prepared)
         for warning in prepared.checked.warnings:
             logger.warning("%s", warning)
         body = {
@@ -75,7 +76,7 @@ class Training(Shared):
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             connection = self._connection(unit, command.connection)
             model = unit.model(command.model)
-            self._check_training(command.model, prepared)
+            self._check_training(command.model, estimate.cost, estimate.currency)
             number = (model.last_version if model else 0) + 1
             payload = ev.FineTuneRequested(
                 model=command.model,
@@ -88,6 +89,7 @@ class Training(Shared):
                 validation=prepared.checked.validation,
                 hyperparameters=dict(command.hyperparameters),
                 code=prepared.code,
+                cost_estimated=estimate.cost,
                 activate=command.activate,
             )
             ref, teller = VersionRef(command.model, number), Who(actor=f"provider:{connection.name}")
@@ -131,19 +133,19 @@ class Training(Shared):
                 retirement.check_usable(command.base_model, retires_on, self._clock(), duration_s=duration_s)
         return Prepared(checked=checked, code=code, request=request, provider=provider, retires_on=retires_on)
 
-    def _check_training(self, model: str, prepared: Prepared) -> None:
-        """Raises RefusedError where the month has no room for it."""
-        policy, spending = self.limits.spending(model)
-        if policy.max_monthly_cost is None:
-            return
-        with provider_errors():
-            estimate = prepared.provider.training.estimate(prepared.request)
-        budget.check_training(policy, estimate.cost, estimate.currency or "USD", spending)
-
     def estimate(self, command: FineTune) -> tuple[CheckedData, Estimate]:
         prepared = self.prepare(command)
+        return prepared.checked, self._estimated(command, prepared)
+
+    def _estimated(self, command: FineTune, prepared: Prepared) -> Estimate:
+        """At the price of the price book, where the provider says how much it will be and not what that costs."""
         with provider_errors():
-            return prepared.checked, prepared.provider.training.estimate(prepared.request)
+            estimate = prepared.provider.training.estimate(prepared.request)
+        price = self.training_price(command.connection, command.base_model)
+        cost = ledger.training_cost(price, tokens=estimate.tokens, duration_s=estimate.duration_s)
+        if estimate.cost is not None or price is None or cost is None:
+            return estimate
+        return replace(estimate, cost=cost, currency=price.currency)
 
     def _keep_code(self, code: Path | None) -> ev.DataRef | None:
         """A copy of the user's own training code by digest, so that a retry runs what was asked for."""

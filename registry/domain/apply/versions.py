@@ -33,6 +33,7 @@ def _fine_tune_requested(state: VersionState, payload: ev.FineTuneRequested, eve
     state.validation = _data(payload.validation)
     state.code = _data(payload.code)
     state.activate_when_trained = payload.activate
+    state.cost_estimated = payload.cost_estimated
 
 
 def _version_imported(state: VersionState, payload: ev.VersionImported, event: Event) -> None:

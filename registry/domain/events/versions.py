@@ -23,6 +23,8 @@ class FineTuneRequested:
     hyperparameters: Json = field(default_factory=dict[str, object])
     code: DataRef | None = None
     activate: bool = False
+    cost_estimated: Decimal | None = None
+    """What a budget counts until the training has ended; None where nobody could say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
