@@ -32,7 +32,8 @@ CAUSAL_NAMES: Final = frozenset({"GPT2LMHeadModel", "OpenAIGPTLMHeadModel"})
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _FILES_ONLY: Final = frozenset({".json", ".safetensors"})
-_ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG: Final = "adapter_config.json"
+ADAPTER: Final = "adapter_model.safetensors"
 _TOKENIZER_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -62,15 +63,21 @@ def check_model_folder(folder: Path) -> None:
     for path in _entries(folder):
         _check_entry(folder, path)
     _check_no_code(folder)
-    if (folder / _ADAPTER_CONFIG).exists():
+    if (folder / ADAPTER_CONFIG).exists():
         raise ArtifactError(
-            f"{_ADAPTER_CONFIG}: is an adapter's, and only whole models are served; merge it into its base model "
+            f"{ADAPTER_CONFIG}: is an adapter's, and only whole models are served; merge it into its base model "
             "(peft: model.merge_and_unload()) and save that"
         )
     check_architecture(folder)
     check_weights(folder)
     for path in sorted(folder.rglob("*.safetensors")):
         _check_tensors(folder, str(path.relative_to(folder)))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether it holds an adapter and no model beside it."""
+    alone = not (folder / "config.json").exists()
+    return alone and (folder / ADAPTER_CONFIG).is_file() and (folder / ADAPTER).is_file()
 
 
 def check_trained(folder: Path) -> None:

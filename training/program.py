@@ -25,6 +25,7 @@ from training.artifact import ArtifactError, add_tokenizer, check_base_model, ch
 from training.contract import (
     MANIFEST_FILE,
     MODEL_FOLDER,
+    PARTIAL_FOLDER,
     RunSpec,
     manifest_of,
     read_manifest,
@@ -36,7 +37,6 @@ from training.report import PID_VARIABLE, Reporter, RunFaultError
 from training.spec import validate_spec
 
 SUCCEEDED, FAILED, WRONG_SPEC, CANCELLED = range(4)
-PARTIAL_FOLDER: Final = ".model.partial"
 LOCK_FILE: Final = ".lock"
 LOCK_TRIES: Final = 50
 LOCK_PAUSE_S: Final = 0.2
