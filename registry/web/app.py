@@ -162,5 +162,9 @@ def _done(services: Services, command: Handler, back: Handler) -> Callable[[Requ
 
 def error_page(request: Request, error: TenureError) -> Response:
     """What a browser is shown where nothing else can be: what is wrong, why, and what to do."""
-    text = environment().get_template("error.html").render(error=error, path=request.url.path)
+    text = (
+        environment()
+        .get_template("error.html")
+        .render(error=error, path=request.url.path, principal=principal_of(request))
+    )
     return HTMLResponse(text, status_code=error.status)

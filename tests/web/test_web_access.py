@@ -65,6 +65,24 @@ def test_a_viewer_sees_why_nothing_can_be_done(page: Page, site: Site) -> None:
     assert "user:vic may not develop" in refused.text()
 
 
+def test_rules_that_one_may_only_read_fit_a_phone(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/models/support-bot/policy")
+    sign_in(page, token_of(site, "user:viv", "viewer"))
+    expect(page.get_by_text("They cannot be changed here")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_whoever_may_only_chat_is_told_so_and_can_sign_in_as_somebody_else(page: Page, site: Site) -> None:
+    page.goto("/")
+    sign_in(page, token_of(site, "user:ugo", "user"))
+    expect(page.get_by_text("user:ugo may not read")).to_be_visible()
+    expect(page.get_by_role("link", name="To the overview")).to_have_count(0)
+    assert faults(page) == []
+    page.get_by_role("button", name="Sign in as somebody else").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
 def test_whoever_may_see_one_model_sees_only_that_one(page: Page, site: Site) -> None:
     page.goto("/")
     sign_in(page, token_of(site, "user:rita", "developer:refund-router"))
