@@ -37,6 +37,8 @@ STATUS_FILE = "status.json"
 PROGRESS_FILE = "progress.jsonl"
 LOG_FILE = "log.txt"
 MODEL_FOLDER = "model"
+PARTIAL_FOLDER = ".model.partial"
+"""The result until it is whole."""
 CHECKPOINTS_FOLDER = "checkpoints"
 MANIFEST_FILE = "manifest.json"
 HEARTBEAT_S = 5.0

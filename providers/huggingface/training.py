@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -34,8 +35,10 @@ from providers.ports import Artifact, Checkpoint, Estimate, JobReport, MetricPoi
 from providers.redaction import redacted
 from training import hyperparameters
 from training.contract import (
+    CHECKPOINTS_FOLDER,
     LOG_FILE,
     MODEL_FOLDER,
+    PARTIAL_FOLDER,
     ProgressPoint,
     RunSpec,
     RunStatus,
@@ -171,12 +174,30 @@ class LocalTraining:
         raise RejectedError(f"{id}: local training cannot be paused or resumed", operation="resume-job")
 
     def clean_up(self) -> Sequence[str]:
-        """Data stays in the registry's home, where it is kept once per content."""
-        return []
+        """What ended jobs have left for going on: checkpoints with the optimizer's state, half a model. They never do.
+
+        Data stays in the registry's home, where it is kept once per content.
+        """
+        gone: list[str] = []
+        with disk_trouble("clean-up"):
+            for out in (self._jobs / name for name in names_in(self._jobs)):
+                left = [out / name for name in (CHECKPOINTS_FOLDER, PARTIAL_FOLDER) if (out / name).is_dir()]
+                if left and self._is_over(out):
+                    for folder in left:
+                        shutil.rmtree(folder)
+                    gone += map(str, left)
+        return gone
 
     def log_tail(self, id: str, *, lines: int = 40) -> Sequence[str]:
         out = named_folder(self._jobs, id)
         return [] if out is None else tail(out / LOG_FILE, lines=lines)
+
+    def _is_over(self, out: Path) -> bool:
+        try:
+            ended = _final(out.name, out, read_status(out), self._record(out.name) or {}) is not None
+        except (RejectedError, ValueError, TypeError, KeyError):
+            return False  # damaged: left to whoever looks at it
+        return ended and self._launcher.find(out) is None
 
     def _names(self) -> Sequence[str]:
         with disk_trouble("list-jobs"):

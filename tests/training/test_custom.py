@@ -16,8 +16,7 @@ import pytest
 
 from tests.training.conftest import Runs
 from training import custom
-from training.contract import read_manifest, read_progress, read_status
-from training.program import PARTIAL_FOLDER
+from training.contract import PARTIAL_FOLDER, read_manifest, read_progress, read_status
 
 ROOT = Path(__file__).parents[2]
 COPY = """

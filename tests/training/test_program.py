@@ -16,7 +16,15 @@ import pytest
 from tests.training.conftest import Runs
 from training import program
 from training.artifact import ArtifactError
-from training.contract import STATUS_FILE, manifest_of, read_manifest, read_progress, read_status, write_json
+from training.contract import (
+    PARTIAL_FOLDER,
+    STATUS_FILE,
+    manifest_of,
+    read_manifest,
+    read_progress,
+    read_status,
+    write_json,
+)
 from training.program import CancelledError, explain, main
 from training.report import PID_VARIABLE, RunFaultError
 
@@ -91,7 +99,7 @@ def test_a_run_that_was_killed_while_it_saved_needs_no_step_to_finish(runs: Runs
     losses = read_status(runs.out)
     before = manifest_of(runs.out / "model")
     (runs.out / "manifest.json").unlink()
-    (runs.out / program.PARTIAL_FOLDER).mkdir()
+    (runs.out / PARTIAL_FOLDER).mkdir()
     points = len(read_progress(runs.out)[0])
     assert runs.run(hyperparameters=settings) == 0
     assert read_manifest(runs.out) == before

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from providers.huggingface.launcher import Handle, Program
 from providers.huggingface.process import ProcessLauncher
 from providers.huggingface.provider import LocalProvider
 from providers.ports import MetricPoint
-from tests.providers.huggingface.local_harness import LocalHarness
+from tests.providers.huggingface.local_harness import WAIT_S_MAX, LocalHarness
 
 ROOT = Path(__file__).parents[3]
 REGISTRY = """
@@ -296,3 +297,51 @@ def test_lines_that_are_no_points_do_not_hide_the_losses(harness: LocalHarness) 
         file.write('{"step": 99999999999999999999999, "metrics": {"train_loss": 1.0}}\n' + "[" * 100_000 + "\n")
         file.write('{"step": 9, "metrics": {"\\ud800": 1.0}}\n')
     assert [one.step for one in harness.connect().training.metrics("job-1", after_step=0)] == [1, 2]
+
+
+def leavings(harness: LocalHarness, name: str) -> list[Path]:
+    """What a trainer leaves for going on."""
+    folders = [harness.place("jobs", name) / one for one in ("checkpoints", ".model.partial")]
+    for folder in folders:
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "optimizer.pt").write_bytes(b"x")
+    return folders
+
+
+@pytest.mark.parametrize("behaviour", ["succeed", "fail", "no-torch"])
+def test_what_an_ended_job_has_left_for_going_on_is_cleaned_up(harness: LocalHarness, behaviour: str) -> None:
+    harness.connect().training.submit(harness.behaving("job-1", behaviour))
+    report = harness.job_until("job-1", "succeeded", "failed")
+    wait_until_ended(harness, "job-1")
+    left = leavings(harness, "job-1")
+    assert harness.connect().training.clean_up() == [str(folder) for folder in left]
+    assert not any(folder.exists() for folder in left)
+    assert harness.connect().training.clean_up() == []
+    assert harness.job("job-1") == report
+
+
+def test_a_job_that_can_go_on_keeps_what_it_goes_on_from(harness: LocalHarness) -> None:
+    harness.connect().training.submit(harness.training_request("job-1", ends=False))
+    harness.job_at_step("job-1", 2)
+    left = leavings(harness, "job-1")
+    assert harness.connect().training.clean_up() == []
+    harness.process("jobs", "job-1").kill()
+    wait_until_ended(harness, "job-1")
+    assert harness.connect().training.clean_up() == []
+    assert all(folder.exists() for folder in left)
+
+
+def test_a_job_whose_files_are_damaged_is_left_to_whoever_looks(harness: LocalHarness) -> None:
+    harness.connect().training.submit(harness.training_request("job-1"))
+    harness.job_until("job-1", "succeeded")
+    wait_until_ended(harness, "job-1")
+    leavings(harness, "job-1")
+    (harness.place("jobs", "job-1") / "manifest.json").write_text("[]")
+    assert harness.connect().training.clean_up() == []
+
+
+def wait_until_ended(harness: LocalHarness, name: str) -> None:
+    deadline = time.monotonic() + WAIT_S_MAX
+    while ProcessLauncher().find(harness.place("jobs", name)) is not None:
+        assert time.monotonic() < deadline
+        harness.advance()
