@@ -88,12 +88,13 @@ class SweepingJobs(Steps):
         return running + [(one, original) for one, original in ended if one.id not in awaited]
 
     def _unheard_of(self, name: str, ended: list[JobReport]) -> list[Stray]:
-        """Those whose end no version can be waiting for, because the log does not name them; each is told once."""
+        """Those that the log does not name, once, and once their version's own polls look for no more of them."""
         models, unsure = self._models(), list[Stray]()
         for one in ended:
             ref = orphan_jobs.made_for(one.name, models)
             version = None if ref is None else self._log.version(ref)
-            if version is None or one.id not in (version.job_id, *version.duplicate_jobs):
+            over = version is None or version.state not in {"queued", "training"}
+            if over and (version is None or one.id not in (version.job_id, *version.duplicate_jobs)):
                 unsure.append((one, version))
         known = self._known.get(name, frozenset())
         if any(one.id not in known for one, _ in unsure):

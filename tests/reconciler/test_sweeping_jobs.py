@@ -9,6 +9,7 @@ import pytest
 
 from providers.errors import OutcomeUnknownError, UnavailableError
 from registry.application.views import EventView
+from registry.domain import orphan_jobs
 from tests.cloud import Job
 from tests.fakes import Crash, When, provider_error
 from tests.stage import ANA, BOT, PASS_S, Stage
@@ -159,6 +160,24 @@ def test_a_second_job_that_had_ended_before_a_list_showed_it_is_told_as_that(sta
     sweep(stage)
     found, over = told(stage)
     assert (found.data["suspected"], found.data["duplicate"], over.data["job_id"]) == (str(ref), True, second.id)
+
+
+def test_a_second_job_that_has_ended_is_left_to_its_version_while_that_is_trained(stage: Stage) -> None:
+    ref = stage.fine_tune()
+    stage.run()
+    (first,) = stage.cloud().jobs.values()
+    first.polls_left = -1
+    second = Job(id="job-second", name=first.name, token=first.token, request=first.request, outcome="succeeded")
+    second.finished_at = stage.clock.time
+    stage.cloud().jobs[second.id] = second
+    sweep(stage, 2)
+    assert (stage.state(ref), told(stage)) == ("training", []), "its own polls find it, and remove it"
+    first.polls_left = 0
+    sweep(stage)
+    stage.settle()
+    sweep(stage, 2)
+    named = [one.type for one in stage.registry.log.read() if orphan_jobs.named_by(one) == second.id]
+    assert named == ["duplicate-job-found"]
 
 
 def test_one_that_ended_long_ago_is_left_alone(stage: Stage) -> None:
