@@ -1,6 +1,7 @@
 """Registry and provider side by side: what the log says of each deployment, what the provider shows, how they differ.
 
-Only looks: one list per connection. A connection that does not answer says so in its rows, and in no others.
+Only looks: one list per connection. A connection that does not answer says so in its rows, or in one of its own: that
+nothing is shown of it must not look as if it had nothing.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ class Comparing:
             try:
                 there = self._look(connection, *sweeping.parted(every, connection.name, connections), rows)
             except (ProviderError, TenureError) as error:
-                for key, row in rows.items():
-                    if row.deployment is not None and row.deployment.connection == connection.name:
-                        rows[key] = dataclasses.replace(row, difference=f"cannot be compared: {error.message}")
-                continue
+                why = f"cannot be compared: {error.message}"
+                its = {key: row for key, row in rows.items() if row.value("connection") == connection.name}
+                rows |= {key: dataclasses.replace(row, difference=why) for key, row in its.items()}
+                there = [] if its else [SideBySideView.of(connection, None, why)]
             only_there += there
         return [*rows.values(), *(only_there if billed is None and model is None else ())]
 

@@ -170,15 +170,13 @@ class SideBySideView(View):
     difference: str | None = None
 
     @classmethod
-    def of(cls, connection: ConnectionState, report: DeploymentReport, difference: str) -> SideBySideView:
-        stray: Json = {
-            **{one.name: None for one in dataclasses.fields(DeploymentView)},
-            "connection": connection.name,
-            "provider": connection.provider,
-            "provider_id": report.id,
-            "name": report.name,
-        }
-        return cls(stray=stray, provider_status=report.status, difference=difference)
+    def of(cls, connection: ConnectionState, report: DeploymentReport | None, difference: str) -> SideBySideView:
+        """`report` None: nobody knows what the connection has."""
+        stray: Json = {one.name: None for one in dataclasses.fields(DeploymentView)}
+        stray |= {"connection": connection.name, "provider": connection.provider}
+        if report is not None:
+            stray |= {"provider_id": report.id, "name": report.name}
+        return cls(stray=stray, provider_status=report.status if report else None, difference=difference)
 
     @property
     def model(self) -> str | None:

@@ -79,7 +79,8 @@ def deployments(
 ) -> None:
     """List deployments: what serves, for which version, what is billed, and what the providers show of it.
 
-    The log and the providers stand side by side, with the difference in words; what only a provider has comes last.
+    The log and the providers stand side by side, with the difference in words; what only a provider has comes last, and
+    connections of which nothing is known because they do not answer.
     With --as-of, the log alone. Training jobs that no version knows spend money too: they are named on stderr.
 
     Example: tenure deployments --billed

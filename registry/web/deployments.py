@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import cast
+from typing import Literal, cast
 
 from starlette.responses import Response
 
@@ -74,28 +74,35 @@ class Stray:
     connection: str
     status: str
     words: str
-    ours: bool
+    kind: Literal["orphan", "foreign", "unknown"]
 
 
 def _strays(shown: Iterable[SideBySideView], audit: AuditView) -> list[Stray]:
     known = {str(one["provider_id"]) for one in audit.foreign}
     return [
         Stray(
-            name=str(one.value("name") or one.value("provider_id")),
+            name=str(one.value("name") or one.value("provider_id") or "whatever it has"),
             connection=str(one.value("connection")),
-            status=one.provider_status or "",
+            status=one.provider_status or "does not answer",
             words=one.difference or "",
-            ours=str(one.value("provider_id")) not in known and "orphan" in (one.difference or ""),
+            kind=_kind(one, known),
         )
         for one in shown
         if one.deployment is None
     ]
 
 
+def _kind(one: SideBySideView, foreign: Container[str]) -> Literal["orphan", "foreign", "unknown"]:
+    if one.value("provider_id") is None:
+        return "unknown"
+    ours = str(one.value("provider_id")) not in foreign and "orphan" in (one.difference or "")
+    return "orphan" if ours else "foreign"
+
+
 def _foreign(one: Json) -> Stray:
     return Stray(
         name=str(one["name"] or one["provider_id"]), connection=str(one["connection"]), status=str(one["status"]),
-        words="foreign: not provably ours, never touched", ours=False,
+        words="foreign: not provably ours, never touched", kind="foreign",
     )  # fmt: skip
 
 

@@ -129,6 +129,14 @@ def test_a_connection_that_does_not_answer_says_so_in_its_own_rows(stage: Stage)
     assert told == {"cloud": "cannot be compared: the provider says UnavailableError", "local": None}
 
 
+def test_a_connection_that_does_not_answer_and_has_nothing_here_does_not_look_empty(stage: Stage) -> None:
+    stage.cloud().fail("list", provider_error(UnavailableError), times=2)
+    row = next(one for one in rows(stage) if one.value("connection") == "cloud")
+    assert (row.value("id"), row.value("provider_id"), row.provider_status) == (None, None, None)
+    assert row.difference == row.as_json()["difference"] == "cannot be compared: the provider says UnavailableError"
+    assert rows(stage, billed=True) == []
+
+
 def test_connections_with_nothing_to_compare_are_not_asked(stage: Stage) -> None:
     stage.active()
     before = stage.cloud("local").count("list")
