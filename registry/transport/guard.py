@@ -23,7 +23,7 @@ from registry.application.access import ANONYMOUS, NotSignedInError, Principal
 from registry.application.signing_in import CALLBACK
 from registry.domain.errors import TenureError
 from registry.system import TimeOrderedIds
-from registry.transport.gate import Gate, TooManyError, check_loopback, check_origin
+from registry.transport.gate import Gate, TooManyError, check_loopback, check_origin, local_path
 from registry.transport.line import Shares, share_of
 from registry.transport.logs import note, request_id
 from registry.transport.problems import is_openai, respond
@@ -63,6 +63,7 @@ _SECURITY = [
     (b"cache-control", b"no-store"),  # what was seen signed in is not to be had afterwards, nor from a proxy between
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
+_ORIGIN = re.compile(r"[a-z]+://[^/]*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -165,12 +166,21 @@ class Guard:
         state["principal"] = principal
         if principal is not ANONYMOUS or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
             return None
-        if scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not is_data(path):
-            query = scope["query_string"].decode("latin-1")
-            return RedirectResponse(f"/login?next={quote(path + ('?' + query if query else ''), safe='')}", 303)
+        if "text/html" in headers.get("accept", "") and not is_data(path):
+            return _to_sign_in(scope, headers)
         error = NotSignedInError("a token is required here", hint="send it as `Authorization: Bearer …` (TENURE_TOKEN)")
         _tell(scope, principal, error)
         return respond(error, openai=is_openai(path))
+
+
+def _to_sign_in(scope: Scope, headers: Mapping[str, str]) -> Response:
+    """And then to the page that was asked for, or that a form was sent from; which was not done."""
+    if scope["method"] == "GET":
+        query = scope["query_string"].decode("latin-1")
+        came_for = scope["path"] + ("?" + query if query else "")
+        return RedirectResponse(f"/login?next={quote(came_for, safe='')}", 303)
+    sent_from = _ORIGIN.sub("", headers.get("referer", ""))
+    return RedirectResponse(f"/login?next={quote(local_path(sent_from), safe='')}&ended=", 303)
 
 
 class _Exchange:

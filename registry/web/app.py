@@ -96,6 +96,7 @@ def _login(services: Services) -> Callable[[Request], Response]:
             .get_template("login.html")
             .render(
                 failed="error" in request.query_params,
+                ended="ended" in request.query_params,
                 next=local_path(request.query_params.get("next")),
                 provider=urlsplit(people.issuer).hostname if people else None,
             )

@@ -189,6 +189,22 @@ def test_a_session_ends_with_its_token(locked: TestClient, mint: Mint, tokens: T
 
 
 @pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("https://tenure.example.org/fine-tune?connection=cloud", "%2Ffine-tune%3Fconnection%3Dcloud"),
+        ("https://[::1", "%2F"),
+        ("", "%2F"),
+    ],
+)
+def test_a_form_that_is_sent_after_the_session_has_ended_leads_to_sign_in_and_back_to_it(
+    locked: TestClient, referer: str, back: str
+) -> None:
+    headers = {"Accept": "text/html", "Referer": referer}
+    answer = locked.post("/models/bot/1/do/retire", data={"reason": "x"}, headers=headers)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={back}&ended=")
+
+
+@pytest.mark.parametrize(
     "target", ["https://evil.example", "//evil.example", "/\\evil.example", "/\n/evil.example", "evil"]
 )
 def test_signing_in_leads_nowhere_else(locked: TestClient, mint: Mint, target: str) -> None:

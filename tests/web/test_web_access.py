@@ -65,6 +65,44 @@ def test_a_viewer_sees_why_nothing_can_be_done(page: Page, site: Site) -> None:
     assert "user:vic may not develop" in refused.text()
 
 
+def test_what_was_typed_outlives_the_session(page: Page, site: Site) -> None:
+    ref = site.active(model="patient-bot")
+    page.goto(f"/models/{ref.model}/{ref.number}")
+    sign_in(page, token_of(site, "user:dora", "developer"))
+    page.get_by_role("group", name="What can be done").get_by_text("Retire").first.click()
+    why = page.get_by_label("Why").and_(page.locator(":visible"))
+    why.fill("a long and careful reason")
+    site.tokens.revoke(site.tokens.all()[-1].id, site.clock())
+    why.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("You are signed out. Sign in in another tab")
+    assert faults(page) == []
+    other = page.context.new_page()
+    other.goto("/login")
+    sign_in(other, token_of(site, "user:dora", "developer"))
+    expect(other.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(why).to_have_value("a long and careful reason")
+    why.press("Enter")
+    expect(page.get_by_text("Retired. Its deployment goes by policy.")).to_be_visible()
+    assert site.history(str(ref))[-1].reason == "a long and careful reason"
+
+
+def test_a_server_that_is_away_takes_nothing_of_what_was_typed(page: Page, site: Site) -> None:
+    page.goto("/fine-tune?connection=cloud")
+    sign_in(page, token_of(site, "user:away", "developer"))
+    page.locator("[name=reason]").fill("typed before it went away")
+    page.locator("[name=model]").fill("away-bot")
+    page.locator("[name=base_model]").fill("base")
+    page.locator("input[type=file]").first.set_input_files(site.train)
+    expect(page.get_by_text("every check passed")).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Start the fine-tune").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    expect(page.locator("[name=reason]")).to_have_value("typed before it went away")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Start the fine-tune").click()
+    expect(page.get_by_text("The fine-tune is queued")).to_be_visible()
+
+
 def test_rules_that_one_may_only_read_fit_a_phone(page: Page, site: Site) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/models/support-bot/policy")

@@ -84,8 +84,10 @@ def test_a_change_that_somebody_else_has_overtaken_is_not_saved(page: Page, site
     page.goto(RULES)
     page.get_by_label("Approvals").fill("2")
     review(page)
+    save = page.get_by_role("button", name="Save the policy")
+    expect(save).to_be_visible()
     site.registry.declaring.set_policy(MODEL, {"orphans": "adopt"}, ANA)
-    page.get_by_role("button", name="Save the policy").click()
+    save.click()
     expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile")
     assert site.registry.reading.policy(MODEL)["approvals"] == 0
     review(page)

@@ -86,6 +86,7 @@ def test_activate_after_seeing_the_price_and_roll_back_in_one_click(page: Page, 
     page.reload()
     expect(page.locator("#headline")).to_contain_text("deployed again, up to 1.80")
     page.get_by_role("button", name="Roll back to @1").click()
+    expect(page.get_by_role("status").first).to_contain_text("Activation asked for")
     site.settle()
     expect(page.locator("#headline")).to_contain_text("swing-bot@1 active")
     assert site.active_ref("swing-bot") == "swing-bot@1"

@@ -16,7 +16,8 @@
     busy = true;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-      if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (toSignIn(answer)) status.textContent = "not live: you are signed out";
+      else if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
       // The server is away: the event stream says so, and it comes back by itself.
     }
@@ -131,11 +132,45 @@
     addEventListener("click", (event) => {
       for (const open of document.querySelectorAll("details.offer[open]")) if (!open.contains(event.target)) open.open = false;
     });
-    document.addEventListener("submit", (event) => {
-      const button = event.target.querySelector("button:not([type=button])");
-      if (event.target.method === "post" && button) setTimeout(() => { button.disabled = true; }, 0);
-    });
+    document.addEventListener("submit", sendOnce);
     addEventListener("pageshow", () => { for (const one of document.querySelectorAll("button:disabled")) one.disabled = false; });
+  }
+
+  // Forms: sent once, and only to a server that is there and knows who sends. Else what was typed stays.
+
+  const unsent = document.getElementById("unsent");
+  const toSignIn = (answer) => answer.redirected && new URL(answer.url).pathname === "/login";
+
+  function keep(why) {
+    for (const one of unsent.querySelectorAll("[data-why]")) one.hidden = one.dataset.why !== why;
+    unsent.hidden = why === null;
+    if (why) unsent.scrollIntoView({ block: "nearest" });
+  }
+
+  async function cannotSend() {
+    try {
+      const answer = await fetch("/openapi.json", { method: "HEAD", credentials: "same-origin" });
+      return answer.status === 401 ? "out" : null;
+    } catch {
+      return "away";
+    }
+  }
+
+  async function sendOnce(event) {
+    const form = event.target, button = event.submitter;
+    if (form.method !== "post" || event.defaultPrevented || form.getAttribute("action") === "/session/end") return;
+    if (form.dataset.send === "now") {
+      form.dataset.send = "";
+      if (button) setTimeout(() => { button.disabled = true; }, 0);
+      return;
+    }
+    event.preventDefault();
+    if (form.dataset.send === "asking") return;
+    form.dataset.send = "asking";
+    const why = await cannotSend();
+    keep(why);
+    form.dataset.send = why ? "" : "now";
+    if (!why) form.requestSubmit(button);
   }
 
   // New fine-tune: a dropped file is sent and checked at once; the price is asked for without leaving the page.
@@ -185,6 +220,7 @@
     request.onerror = () => tell(found, file.name, ["The server cannot be reached."], "fault");
     request.onload = () => {
       const answer = request.response;
+      if (request.status === 401) { found.replaceChildren(); keep("out"); return; }
       if (request.status >= 300) { tell(found, file.name, [answer?.detail ?? `Not taken (${request.status})`], "fault"); return; }
       if (!answer.passed) { tell(found, file.name, answer.faults, "fault"); return; }
       id.value = answer.id;
@@ -216,9 +252,10 @@
     place.setAttribute("aria-busy", "true");
     try {
       const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(body), headers: { Accept: "text/html" } });
+      if (toSignIn(answer)) keep("out");
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("estimate");
       if (fresh) place.replaceChildren(...document.adoptNode(fresh).childNodes);
-      else place.textContent = `The server answered ${answer.status}.`;
+      else if (!toSignIn(answer)) place.textContent = `The server answered ${answer.status}.`;
     } catch {
       place.textContent = "The server cannot be reached.";
     }
