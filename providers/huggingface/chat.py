@@ -50,7 +50,7 @@ class LocalChat:
             )
             _raise_for(response)
             answer: dict[str, Any] = response.json()
-        return {**answer, "model": target.deployment_name}
+        return answer
 
     def stream(self, target: ServingTarget, request: ChatRequest, *, timeout_s: float) -> Iterator[ChatChunk]:
         _check(request)
@@ -66,7 +66,7 @@ class LocalChat:
                 if data == "[DONE]":
                     return
                 if data:
-                    yield _chunk(data, target)
+                    yield _chunk(data)
 
     def upstream(self, target: ServingTarget) -> Upstream | None:
         server = self._server(target)
@@ -112,11 +112,11 @@ def _limit(timeout_s: float) -> httpx2.Timeout:
     return httpx2.Timeout(timeout_s, connect=min(CONNECT_S_MAX, timeout_s))
 
 
-def _chunk(data: str, target: ServingTarget) -> ChatChunk:
+def _chunk(data: str) -> ChatChunk:
     chunk: dict[str, Any] = json.loads(data)
     if "error" in chunk:
         raise ChatError("the server failed in mid-answer", status=500, body=chunk)
-    return {**chunk, "model": target.deployment_name}
+    return chunk
 
 
 def _raise_for(response: httpx2.Response) -> None:

@@ -42,6 +42,8 @@ DEPLOYMENTS_FOLDER = "deployments"
 READY_FILE = "ready.json"
 FAILED_FILE = "failed.json"
 DELETING_FILE = "deleting.json"
+SERVED_FOLDER = "served"
+"""Where the server runs. A link to the model lies in it, by whose name the server calls it: answers bear no path."""
 STOP_S_MAX = 5.0
 """How long a server may finish what it is doing once its deletion is asked for; the registry has drained it before."""
 PROBE_S_MAX = 30.0
@@ -152,18 +154,15 @@ class LocalDeployments:
     def _make(self, request: DeploymentRequest) -> None:
         taken = {int(record["port"]) for name in names_in(self._deployments) if (record := self._record(name))}
         port = _free_port(taken)
-        chosen = serving(
-            self._settings,
-            folder=located(self._folder, request.artifact.id),
-            name=request.name,
-            port=port,
-            inspected=self._inspected,
-        )
+        model = located(self._folder, request.artifact.id)
+        name = f"{request.model}@{request.version}"
+        chosen = serving(self._settings, folder=model, name=name, port=port, inspected=self._inspected)
         record = {
             "name": request.name,
             "token": request.token,
             "registry": self._registry,
             "artifact": request.artifact.id,
+            "link": [request.model, str(model)],
             "engine": chosen.engine,
             "argv": chosen.argv,
             "served_model": chosen.model,
@@ -174,8 +173,15 @@ class LocalDeployments:
         make_folder(self._deployments, request.name, {RECORD_FILE: record})
 
     def _start(self, folder: Path, record: dict[str, Any]) -> Handle | None:
-        env = child_environment(self._settings, self._folder)
-        return self._launcher.start(folder, Program(argv=record["argv"], env=env, log=folder / LOG_FILE))
+        served = folder / SERVED_FOLDER
+        served.mkdir(exist_ok=True)
+        if "link" in record:  # those of earlier releases name the model's folder
+            name, model = record["link"]
+            with contextlib.suppress(FileExistsError):
+                (served / name).symlink_to(model, target_is_directory=True)
+        # A model may be called `torch`: what lies where the server runs is not imported.
+        env = {**child_environment(self._settings, self._folder), "PYTHONSAFEPATH": "1"}
+        return self._launcher.start(folder, Program(argv=record["argv"], env=env, log=folder / LOG_FILE, cwd=served))
 
     def _fault(self, folder: Path, record: dict[str, Any], handle: Handle | None) -> str | None:
         """Why it will never serve, or None: it serves now, or has still to come up."""

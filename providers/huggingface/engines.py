@@ -20,7 +20,7 @@ GPU_SHARE = "0.45"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """`model` is what the server wants to be asked for."""
+    """`model` is what the server wants to be asked for, and calls itself in its answers."""
 
     engine: Literal["transformers", "vllm"]
     argv: Sequence[str]
@@ -28,7 +28,10 @@ class Serving:
 
 
 def serving(settings: Settings, *, folder: Path, name: str, port: int, inspected: Callable[[], Inspection]) -> Serving:
-    """The command line for one server on 127.0.0.1. The interpreter is asked what it has only where that decides."""
+    """The command line for one server on 127.0.0.1. `name`: the version's, `support-bot@3`.
+
+    It is run where `support-bot` is a link to `folder`. The interpreter is asked what it has only where that decides.
+    """
     if settings.engine == "vllm" or (settings.engine == "auto" and settings.device != "cpu"):
         has = inspected()
         if has.vllm and has.cuda and settings.device != "cpu":
@@ -38,7 +41,7 @@ def serving(settings: Settings, *, folder: Path, name: str, port: int, inspected
                 f"engine = vllm needs a GPU, device auto or cuda, and vllm installed for {settings.python}",
                 operation="create-deployment",
             )
-    return _transformers(settings, folder=folder, port=port)
+    return _transformers(settings, name=name, port=port)
 
 
 def _vllm(settings: Settings, *, folder: Path, name: str, port: int) -> Serving:
@@ -47,7 +50,10 @@ def _vllm(settings: Settings, *, folder: Path, name: str, port: int) -> Serving:
     return Serving(engine="vllm", argv=[*argv, "--host", "127.0.0.1", "--port", str(port)], model=name)
 
 
-def _transformers(settings: Settings, *, folder: Path, port: int) -> Serving:
-    argv = [str(settings.python), "-m", "transformers.cli.transformers", "serve", str(folder)]
+def _transformers(settings: Settings, *, name: str, port: int) -> Serving:
+    """It takes a model as `name@revision`, of which a folder has none, and gives both back in its answers. By its path,
+    a folder with an @ in it would not be found.
+    """
+    argv = [str(settings.python), "-m", "transformers.cli.transformers", "serve", name]
     argv += ["--device", settings.device]
-    return Serving(engine="transformers", argv=[*argv, "--host", "127.0.0.1", "--port", str(port)], model=str(folder))
+    return Serving(engine="transformers", argv=[*argv, "--host", "127.0.0.1", "--port", str(port)], model=name)

@@ -20,6 +20,8 @@ class Program:
     env: Mapping[str, str]
     log: Path
     """stdout and stderr are appended here."""
+    cwd: Path | None = None
+    """Where it runs; by default, in its folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ class ProcessLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                cwd=folder,
+                cwd=program.cwd or folder,
                 env={**program.env, FOLDER_VARIABLE: str(folder)},
                 start_new_session=True,
                 pass_fds=(lock,),

@@ -21,7 +21,7 @@ def test_a_model_that_was_saved_without_its_tokenizer_is_served(tmp_path: Path) 
     base = make_tiny_model(tmp_path / "models" / "tiny")
     local = {"provider": "huggingface", "models": str(base.parent), "python": sys.executable, "device": "cpu"}
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
-    with registry.open(tmp_path / "home", background=False) as tenure:
+    with registry.open(tmp_path / "me@home", background=False) as tenure:
         tenure.apply({"connections": {"local": local}, "scheduler": {"poll": "50ms"}})
         with tenure.new_version("support-bot", connection="local") as version:
             model.save_pretrained(version.directory, safe_serialization=True)

@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> None:
         if arguments[1].startswith("vllm"):
             serve(Path(options["--model"]), options["--served-model-name"], int(options["--port"]))
         options = dict(zip(arguments[4::2], arguments[5::2], strict=False))
-        serve(Path(arguments[3]), arguments[3], int(options["--port"]))
+        serve(Path(arguments[3].partition("@")[0]), arguments[3], int(options["--port"]))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def served(harness: LocalHarness) -> LocalHarness:
     return harness
 
 
-def test_an_answer_bears_the_deployments_name_and_not_a_path(served: LocalHarness) -> None:
+def test_an_answer_bears_the_versions_name_and_no_path(served: LocalHarness) -> None:
     answer = served.connect().chat.complete(TARGET, saying("hello"), timeout_s=10)
-    assert answer["model"] == "dep-1"
+    assert answer["model"] == "support-bot@1"
     assert answer["choices"] == [
         {"index": 0, "message": {"role": "assistant", "content": "HELLO"}, "finish_reason": "stop"}
     ]
@@ -37,7 +37,7 @@ def test_an_answer_bears_the_deployments_name_and_not_a_path(served: LocalHarnes
 
 def test_a_stream_ends_where_the_server_says_it_is_done(served: LocalHarness) -> None:
     chunks = list(served.connect().chat.stream(TARGET, saying("hello"), timeout_s=10))
-    assert [(one["model"], one["object"]) for one in chunks] == [("dep-1", "chat.completion.chunk")] * 2
+    assert [(one["model"], one["object"]) for one in chunks] == [("support-bot@1", "chat.completion.chunk")] * 2
 
 
 def test_a_stream_may_be_left_before_its_end(served: LocalHarness) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -224,7 +226,45 @@ def test_vllm_serves_where_it_is_and_a_gpu_is(
         artifact=harness.deployment("dep-1").artifact, deployment_id="dep-1", deployment_name="dep-1", endpoint=None
     )
     answer = provider.chat.complete(target, {"messages": [{"role": "user", "content": "hi"}]}, timeout_s=10)
-    assert answer["model"] == "dep-1"
+    assert answer["model"] == "support-bot@1"
+
+
+def test_a_server_runs_nothing_that_lies_beside_the_weights(harness: LocalHarness) -> None:
+    request = dataclasses.replace(harness.deployment("dep-1"), model="json")
+    (Path(request.artifact.id) / "__init__.py").write_text("raise SystemExit('the model was imported')")
+    harness.connect().deployments.create(request)
+    assert harness.settled("dep-1").outcome == "serving"
+    environment = harness.process("deployments", "dep-1").environ()
+    here = harness.place("deployments", "dep-1") / "served"
+    run = [sys.executable, "-m", "json.tool", "--help"]
+    subprocess.run(run, env=environment, cwd=here, check=True, capture_output=True)
+
+
+def test_a_server_that_an_earlier_release_has_recorded_is_started_as_it_was(harness: LocalHarness) -> None:
+    request = harness.deployment("dep-1")
+    provider = harness.connect()
+    provider.deployments.create(request)
+    harness.settled("dep-1")
+    provider.deployments.delete("dep-1")
+
+    model, port = request.artifact.id, module._free_port(set())
+    argv = [str(harness.interpreter), "-m", "transformers.cli.transformers", "serve", model, "--device", "cpu"]
+    record: dict[str, object] = {
+        "name": "dep-1",
+        "token": request.token,
+        "registry": "r1",
+        "artifact": model,
+        "engine": "transformers",
+        "argv": [*argv, "--host", "127.0.0.1", "--port", str(port)],
+        "served_model": model,
+        "port": port,
+        "created_at": harness.now().timestamp(),
+        "tags": {},
+    }
+    place = harness.place("deployments", "dep-1")
+    place.mkdir()
+    (place / "record.json").write_text(json.dumps(record))
+    assert harness.settled("dep-1").outcome == "serving"
 
 
 def test_a_servers_threads_do_not_spin_unless_that_is_wanted(
