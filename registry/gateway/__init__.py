@@ -32,6 +32,7 @@ from registry.transport.services import Services
 __all__ = ["Gateway", "Limits", "routes"]
 
 logger = logging.getLogger("tenure.gateway")
+WRITE_S_MAX = 5.0
 
 
 def routes(services: Services) -> APIRouter:
@@ -57,6 +58,8 @@ class Gateway:
         threads = DaemonThreads()
         self._backends = Backends(registry.log, registry.providers, self._limits, threads)
         self._counts = Counts(registry.clock, prometheus)
+        self._flushing = asyncio.Lock()
+        """Who comes second finds written what the first had taken."""
         self._http = HttpRelay(self._limits)
         self._follower = Follower(registry.log, Fold(registry.log, self._serves_alone), self._backends.install)
         self.app = GatewayApp(
@@ -71,7 +74,8 @@ class Gateway:
     async def running(self) -> AsyncGenerator[None]:
         await self._http.open()
         await self._follower.start()
-        self._registry.reconciler.ask_before_deleting(self.in_flight)
+        self._loop = asyncio.get_running_loop()
+        self._registry.reconciler.ask_before_deleting(self.in_flight, self.write_calls)
         flushing = asyncio.create_task(self._flush_now_and_then())
         self.app.started = True
         try:
@@ -89,6 +93,17 @@ class Gateway:
         self._follower.caught_up(self._limits.behind_s_max)
         return self._backends.in_flight(deployment)
 
+    def write_calls(self) -> bool:
+        """Whether the log has all that is counted so far. Called from a thread; blocks, for a few seconds at most."""
+        flush = self._flush()
+        try:
+            asyncio.run_coroutine_threadsafe(flush, self._loop).result(WRITE_S_MAX)
+        except TimeoutError:
+            return False
+        except RuntimeError:  # the server has stopped, and has written all of it
+            flush.close()
+        return True
+
     async def _flush_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(self._limits.flush_s)
@@ -96,14 +111,15 @@ class Gateway:
 
     async def _flush(self) -> None:
         """Counts are written beside the requests; what cannot be written waits for the next time."""
-        usage = self._counts.take()
-        if not usage:
-            return
-        try:
-            await asyncio.to_thread(self._registry.log.record_usage, usage)
-        except TenureError as error:
-            self._counts.give_back(usage)
-            logger.warning("the gateway's counts cannot be written and wait: %s", error)
+        async with self._flushing:
+            usage = self._counts.take()
+            if not usage:
+                return
+            try:
+                await asyncio.to_thread(self._registry.log.record_usage, usage)
+            except TenureError as error:
+                self._counts.give_back(usage)
+                logger.warning("the gateway's counts cannot be written and wait: %s", error)
 
     def _serves_alone(self, connection: ConnectionState) -> bool:
         try:

@@ -257,6 +257,8 @@ class DeploymentSteps(Steps):
         idle = step.actor == "policy:delete-idle"
         if idle and unsettled(step, self._uses, self._provider(deployment.connection)):
             return Waiting("its provider has not yet said whether anybody called it: the sweep asks")
+        if idle and (self._looks.in_flight(deployment.id) or not self._looks.write_calls()):
+            return Waiting("requests run on it, or are not counted yet")
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             current = unit.deployment(deployment.id)

@@ -44,6 +44,11 @@ class Looking(Generic[Report]):
     record: Callable[[Step, Report | None], Done]
 
 
+def all_written() -> bool:
+    """Where no gateway runs, no call waits to be counted."""
+    return True
+
+
 @dataclass(slots=True)
 class Looks:
     """Memory that may be lost: how many reads in a row missed a job, and which step of a curve was last kept."""
@@ -59,6 +64,8 @@ class Looks:
     """Connections with too many jobs under way to read each one's losses."""
     in_flight: Callable[[str], int] = nobody
     """How many requests run on a deployment, as far as whoever hands them on knows."""
+    write_calls: Callable[[], bool] = all_written
+    """Whether the log has every call that was handed on and has ended, as far as whoever hands them on knows."""
 
     def miss(self, id: str) -> int:
         """One more read in a row that does not show it."""

@@ -129,9 +129,10 @@ class Reconciler:
                 told.append(self._foretold(step, now))
         return told
 
-    def ask_before_deleting(self, in_flight: Callable[[str], int]) -> None:
-        """From now on no deployment is deleted while requests run on it, unless they take too long (DRAIN_MAX)."""
+    def ask_before_deleting(self, in_flight: Callable[[str], int], write_calls: Callable[[], bool]) -> None:
+        """No deployment is deleted while requests run on it (but for DRAIN_MAX), nor as idle before all are recorded."""
         self._looks.in_flight = in_flight
+        self._looks.write_calls = write_calls
 
     def policy_plan(self, model: str, past: tuple[int, datetime] | None = None) -> list[StepView]:
         """Of these, what a policy does about one model by itself; or did at a position in the past."""

@@ -14,7 +14,7 @@ from registry.gateway import Gateway, Limits
 from tests.gateway.conftest import Door, OpenDoor
 from tests.gateway.serving import WAIT_S_MAX, Front, Server
 from tests.gateway.upstream import Upstream, refusing
-from tests.stage import BOT, Stage
+from tests.stage import ANA, BOT, Stage
 
 OFTEN = Limits(flush_s=0.02)
 
@@ -56,6 +56,32 @@ def test_what_was_counted_is_recorded_when_the_server_stops(stage: Stage, upstre
         httpx2.post(f"{server.url}/v1/chat/completions", json={"model": BOT}, trust_env=False)
         assert list(stage.log.usage()) == []
     assert [one.requests for one in stage.log.usage()] == [1]
+
+
+def test_nothing_is_deleted_as_idle_that_was_called_a_moment_ago_and_is_not_recorded_yet(
+    stage: Stage, upstream: Upstream
+) -> None:
+    """With `idle_delete` below an hour, by the calls through this gateway alone."""
+    stage.policy(idle_delete="10m")
+    ref = stage.trained()
+    stage.registry.commands.deploy(ref, ANA)
+    stage.settle()
+    front = Front(Gateway(stage.registry, prometheus=CollectorRegistry()))
+    with Server(front, lifespan=True) as server:
+        stage.clock.advance(minutes=9)
+        httpx2.post(f"{server.url}/v1/chat/completions", json={"model": str(ref)}, trust_env=False).raise_for_status()
+        assert list(stage.log.usage()) == []
+        stage.clock.advance(minutes=2)
+        stage.settle()
+        assert stage.states() == ["serving"]
+        stage.clock.advance(minutes=9)
+        stage.settle()
+        assert stage.states() == ["deleted"]
+    stage.registry.commands.deploy(ref, ANA)
+    stage.settle()
+    stage.clock.advance(minutes=11)
+    stage.settle()
+    assert stage.states()[-1] == "deleted", "also when the gateway has stopped"
 
 
 def test_what_cannot_be_recorded_now_is_recorded_later(

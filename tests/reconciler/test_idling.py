@@ -197,6 +197,20 @@ def test_while_metrics_cannot_be_read_nobody_is_idle_and_the_sweep_goes_on(
     assert stage.states() == ["deleted"]
 
 
+def test_nothing_is_deleted_as_idle_while_requests_run_or_are_not_counted_yet(stage: Stage) -> None:
+    standby(stage)
+    running, written = [1], [True]
+    stage.registry.reconciler.ask_before_deleting(lambda _: running[0], lambda: written[0])
+    sweep(stage, days=8)
+    assert stage.states() == ["serving"]
+    running[0], written[0] = 0, False
+    sweep(stage, hours=1)
+    assert stage.states() == ["serving"]
+    written[0] = True
+    sweep(stage, hours=1)
+    assert stage.states() == ["deleted"]
+
+
 def test_a_registry_that_starts_again_asks_again(stage: Stage) -> None:
     one = attached(stage)
     stage.clock.advance(days=6)

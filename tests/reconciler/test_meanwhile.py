@@ -132,7 +132,7 @@ def test_an_orphan_is_not_adopted_for_a_version_that_is_deleted_meanwhile(stage:
 
 def test_a_deployment_on_which_requests_run_is_deleted_when_they_have_ended_or_take_too_long(stage: Stage) -> None:
     running = {"requests": 2}
-    stage.registry.reconciler.ask_before_deleting(lambda _: running["requests"])
+    stage.registry.reconciler.ask_before_deleting(lambda _: running["requests"], lambda: True)
     commands = stage.registry.commands
     ref = stage.trained()
     for requests_end in (True, False):
