@@ -28,6 +28,9 @@ COUNT_MAX = 1_000_000
 PRIVATE_KEY = "private_addresses"
 METADATA = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200"), ip_address("168.63.129.16")})
 """Where clouds answer their own machines with credentials, beside the link-local 169.254.169.254."""
+METADATA_NAMES = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
+)
 SECRET_KEYS = frozenset(
     {"api_key", "token", "secret", "password", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
 )
@@ -105,19 +108,26 @@ class SettingsReader:
         address = _address(host)
         if parts.username is not None or parts.password is not None:
             self._faults.append(f"{key} has a credential in it; name a variable that holds it")
+        elif parts.query or parts.fragment:
+            self._faults.append(f"{key} has more behind its path (? or #) than an address; a credential has a variable")
         elif parts.scheme not in {"http", "https"} or not host:
             self._faults.append(f"{key} is {value!r}, not an address that begins with https://")
         elif parts.scheme == "http" and host != "localhost" and not (address and address.is_loopback):
             self._faults.append(f"{key} is {value!r}: plain http is accepted for loopback only")
+        elif host.rstrip(".") in METADATA_NAMES:
+            self._no_metadata(key, value)
         elif address is not None and not address.is_loopback:
             self._check_private(key, value, address)
         return value.rstrip("/")
 
     def _check_private(self, key: str, value: str, address: IPv4Address | IPv6Address) -> None:
         if address.is_link_local or address.is_unspecified or address.is_multicast or address in METADATA:
-            self._faults.append(f"{key} is {value!r}: no provider answers there, but the machine's own metadata may")
+            self._no_metadata(key, value)
         elif not address.is_global and not self._private:
             self._faults.append(f"{key} is {value!r}, a private address: say {PRIVATE_KEY} = true if that is meant")
+
+    def _no_metadata(self, key: str, value: str) -> None:
+        self._faults.append(f"{key} is {value!r}: no provider answers there, but the machine's own metadata may")
 
     def rehearsal(self, urls: Mapping[str, str | None]) -> bool:
         """Whether this is a connection to `tenure rehearse`; then all its addresses, by key, are on loopback."""

@@ -67,6 +67,8 @@ def test_a_private_address_is_taken_where_the_connection_says_so(url: str) -> No
         "168.63.129.16",
         "0.0.0.0",
         "224.0.0.1",
+        "metadata.google.internal",
+        "METADATA.google.internal.",
     ],
 )
 def test_where_machines_get_their_credentials_no_connection_leads(host: str) -> None:
@@ -79,6 +81,12 @@ def test_an_address_with_a_credential_in_it_is_refused_and_not_repeated(url: str
     with pytest.raises(RejectedError, match="base_url has a credential in it") as refused:
         read(url)
     assert "example.org" not in refused.value.message
+
+
+def test_what_stands_behind_a_path_is_refused_and_not_repeated() -> None:
+    with pytest.raises(RejectedError, match="base_url has more behind its path") as refused:
+        read("https://example.org/v1?key=sesame")
+    assert "sesame" not in refused.value.message
 
 
 @pytest.mark.parametrize("url", ["https://[", "https://", "ftp://example.org", "http://10.0.0.1", "nonsense"])
