@@ -130,7 +130,7 @@ class Reconciler:
         return told
 
     def ask_before_deleting(self, in_flight: Callable[[str], int], write_calls: Callable[[], bool]) -> None:
-        """No deployment is deleted while requests run on it (but for DRAIN_MAX), nor as idle before all are recorded."""
+        """None is deleted while requests run on it (but for DRAIN_MAX), nor as idle before all of them are recorded."""
         self._looks.in_flight = in_flight
         self._looks.write_calls = write_calls
 
