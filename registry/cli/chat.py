@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.options import Ref
-from registry.cli.output import interactive, visible
+from registry.cli.options import AsJson, Ref
+from registry.cli.output import interactive, print_json, visible
 from registry.cli.session import opened
 from registry.domain.errors import BadInputError
 
@@ -31,8 +31,11 @@ def chat(
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="The answer ends before this text; repeat it.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Talk to the active version of a model, or to any version that is deployed. The answer comes as it is made.
+
+    With --json it comes whole, in the shape of the gateway's chat completions.
 
     Example: tenure chat support-bot "How do I get a refund?"
     """
@@ -42,8 +45,14 @@ def chat(
     text = message if message is not None or sys.stdin.isatty() else sys.stdin.read()
     if text is not None and not text.strip():
         raise BadInputError("There is nothing to say: the message is empty.", field="MESSAGE")
+    if text is None and as_json:
+        raise BadInputError("There is nothing to say: --json answers one message.", field="MESSAGE")
     with opened(interrupted="The answer was cut off.") as tenure:
-        if text is not None:
+        if text is not None and as_json:
+            content = "".join(tenure.chat(ref, [*before, {"role": "user", "content": text}], **given))
+            choice: Message = {"index": 0, "message": {"role": "assistant", "content": content}}
+            print_json({"object": "chat.completion", "model": ref, "choices": [choice]})
+        elif text is not None:
             _write(tenure.chat(ref, [*before, {"role": "user", "content": text}], **given))
         else:
             _converse(tenure, ref, before, given)

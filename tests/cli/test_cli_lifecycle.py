@@ -192,6 +192,14 @@ def test_chat_prints_the_answer_and_nothing_else(local: Local) -> None:
     assert (answer.code, answer.out) == (0, "onetwo\n")
 
 
+def test_chat_in_json_has_the_shape_of_the_gateway(local: Local) -> None:
+    local.active()
+    answer = local.tenure("chat", "support-bot", "--json", "hello")
+    assert answer.code == 0
+    said = {"index": 0, "message": {"role": "assistant", "content": "onetwo"}}
+    assert answer.json == {"object": "chat.completion", "model": "support-bot", "choices": [said]}
+
+
 def test_chat_reads_what_is_piped_in(local: Local, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     import io
     import sys
@@ -218,6 +226,10 @@ def test_chat_on_a_terminal_is_a_conversation_until_end_of_input(local: Local, m
 
     assert (answer.code, answer.out) == (0, "onetwo\nonetwo\n")
     assert answer.err.count("> ") == 4
+
+    answer = local.tenure("chat", "support-bot", "--json")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--json answers one message" in answer.err
 
 
 def test_talking_to_what_nothing_serves_is_refused(local: Local) -> None:
