@@ -202,6 +202,15 @@ def test_the_keyboard_alone_opens_and_closes_a_panel(page: Page) -> None:
     expect(page.locator("summary", has_text="Retire")).to_be_focused()
 
 
+def test_what_has_no_known_price_is_not_said_to_cost_nothing(page: Page) -> None:
+    page.goto("/audit?from=2000-01-01T00:00:00Z")
+    training = page.get_by_role("region", name="Training", exact=True).first
+    expect(training).to_contain_text("price unknown")
+    expect(training).not_to_contain_text("0.00")
+    page.goto("/audit?from=2000-01-01T00:00:00Z&to=2000-01-02T00:00:00Z")
+    expect(page.get_by_role("region", name="Training", exact=True).first).to_contain_text("0.00")
+
+
 def test_the_curves_are_read_under_the_pointer(page: Page) -> None:
     page.goto("/models/support-bot/3/training")
     last = page.locator("[data-last='0']")
