@@ -190,6 +190,10 @@ def _check_inside(folder: Path, path: Path) -> None:
 
 def _check_entry(folder: Path, path: Path) -> None:
     name = path.relative_to(folder)
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise ArtifactError(f"{os.fsencode(name)!r}: is a name that is not UTF-8; give it another") from None
     _check_inside(folder, path)
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):

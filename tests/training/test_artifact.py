@@ -137,6 +137,12 @@ def test_weights_are_looked_through_to_their_end(folder: Path, monkeypatch: pyte
         check_trained(folder)
 
 
+def test_a_file_whose_name_is_no_text_is_refused_by_its_bytes(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/x\xff.json")).write_text("{}")
+    with pytest.raises(ArtifactError, match=r"b'x\\xff.json': is a name that is not UTF-8"):
+        check_trained(folder)
+
+
 def test_an_older_causal_model_is_accepted(folder: Path) -> None:
     (folder / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
     check_model_folder(folder)
