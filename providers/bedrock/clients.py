@@ -69,14 +69,18 @@ class Clients:
             "s3": settings.s3_endpoint_url,
             "cloudwatch": settings.cloudwatch_endpoint_url,
         }[service]
-        config = Config(
+        config: Any = Config(
             retries={"total_max_attempts": 1},
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=read_timeout_s,
             max_pool_connections=KEPT_MAX,
-            s3={"addressing_style": "path"} if endpoint else {},
         )
         client = self._session.client(service, endpoint_url=endpoint, config=config)
+        if service == "s3" and endpoint and "addressing_style" not in (client.meta.config.s3 or {}):
+            # Few stores of one's own have a name for each bucket; who has says so in ~/.aws/config.
+            client.close()
+            config = config.merge(Config(s3={"addressing_style": "path"}))
+            client = self._session.client(service, endpoint_url=endpoint, config=config)
         client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", self._begun)
         for checked in ("bedrock", "bedrock-runtime"):
             client.meta.events.register(f"before-parse.{checked}", check_readable)
