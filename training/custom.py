@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from typing import Final
 import psutil
 
 from training.contract import CHECKPOINTS_FOLDER, LOG_FILE, RunSpec, point_of, write_json
-from training.log import telling_line
+from training.log import how_ended, telling_line
 from training.report import Reporter, RunFaultError
 
 SCRIPT_PROGRESS_FILE: Final = "script-progress.jsonl"
@@ -31,8 +30,6 @@ TERMINATE_S: Final = 10.0
 DATA_FOLDER: Final = "data"
 ROUNDS_MAX: Final = 10
 """How often the processes are looked through for what the script has left, which may start more meanwhile."""
-KILLED: Final = 128 + signal.SIGKILL
-"""How a shell tells that what it ran was killed."""
 SAID_MAX: Final = 500
 
 
@@ -106,14 +103,8 @@ def _variable(name: str) -> str:
 
 
 def _why(code: int, log: Path) -> str:
-    how = f"ended with exit code {code}"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            how = f"was ended by {signal.Signals(-code).name}"
-    if code in {-signal.SIGKILL, KILLED}:
-        how += " (most likely the machine ran out of memory)"
     said = telling_line(log)
-    return f"the training script {how}{f': {said[:SAID_MAX]}' if said else ''}; its output is in {log}"
+    return f"the training script {how_ended(code)}{f': {said[:SAID_MAX]}' if said else ''}; its output is in {log}"
 
 
 def _values(spec: RunSpec, base: Path, result: Path, out: Path) -> dict[str, str]:

@@ -1,14 +1,18 @@
-"""The end of a program's log, and the line in it that says best why the program ended."""
+"""Why a program ended: the end of its log, the line in it that says best why, and its exit code in words."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 TAIL_BYTES: Final = 64_000
+KILLED: Final = 128 + signal.SIGKILL
+"""How a shell tells that what it ran was killed."""
 LOOKED_AT: Final = 40
 """Lines in which the reason is looked for."""
 
@@ -23,6 +27,17 @@ def tail(log: Path, *, lines: int) -> Sequence[str]:
         return []
     shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
     return [line for line in shown if line][-lines:]
+
+
+def how_ended(code: int) -> str:
+    """In words. `code`: as `subprocess` has it, negative for a signal."""
+    how = f"ended with exit code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"was ended by {signal.Signals(-code).name}"
+    if code in {-signal.SIGKILL, KILLED}:
+        how += " (most likely the machine ran out of memory)"
+    return how
 
 
 def telling_line(log: Path) -> str | None:

@@ -37,6 +37,7 @@ from providers.huggingface.settings import Settings
 from providers.ports import Artifact, DeploymentOutcome, DeploymentReport, DeploymentRequest, ServingTarget
 from providers.redaction import redacted
 from training.contract import LOG_FILE, write_json
+from training.log import how_ended
 
 DEPLOYMENTS_FOLDER = "deployments"
 READY_FILE = "ready.json"
@@ -186,7 +187,9 @@ class LocalDeployments:
     def _fault(self, folder: Path, record: dict[str, Any], handle: Handle | None) -> str | None:
         """Why it will never serve, or None: it serves now, or has still to come up."""
         if handle is None:
-            return f"the server ended before it answered: {last_words(folder / LOG_FILE)}"
+            code = self._launcher.exit_code(folder)
+            how = how_ended(code) if code is not None and code < 0 else "ended"
+            return f"the server {how} before it answered: {last_words(folder / LOG_FILE)}"
         waited_s = self._now().timestamp() - float(record["created_at"])
         if not _listens(handle.pid, int(record["port"])):
             return f"no answer after {waited_s:.0f} s" if waited_s > STARTUP_S_MAX else None

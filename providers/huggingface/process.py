@@ -35,6 +35,7 @@ START_S_MAX = 10.0
 """Between fork and the pid's line lie a few milliseconds, on a machine that swaps perhaps seconds."""
 KILL_S_MAX = 15.0
 """SIGKILL takes effect at once unless the process waits in the kernel, on a dead disk for example."""
+ENDING_S_MAX = 2.0
 POLL_S = 0.02
 
 _BECOME = 'echo $$ > "$0" && exec "$@"'
@@ -80,7 +81,11 @@ class ProcessLauncher:
 
     def exit_code(self, folder: Path) -> int | None:
         child = _children.get(folder)
-        return None if child is None else child.poll()
+        if child is None:
+            return None
+        # One that ends lets go of its files a moment before it can be waited for.
+        _wait_for(lambda: child.poll() is not None or _is_held(folder), seconds_max=ENDING_S_MAX)
+        return child.poll()
 
     def ask_to_stop(self, folder: Path) -> None:
         leader = _leader(folder) if _is_held(folder) else None

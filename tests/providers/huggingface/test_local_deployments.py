@@ -56,6 +56,13 @@ def test_a_server_that_dies_before_it_answers_has_failed_with_its_last_words(har
     assert harness.connect().deployments.list() == []
 
 
+def test_a_server_that_is_killed_before_it_answers_has_failed_with_the_signal(harness: LocalHarness) -> None:
+    harness.connect().deployments.create(harness.deployment("dep-1", "load for ever"))
+    harness.process("deployments", "dep-1").kill()
+    how = "was ended by SIGKILL (most likely the machine ran out of memory)"
+    assert harness.settled("dep-1").error == f"the server {how} before it answered: it printed nothing"
+
+
 def test_a_server_that_listens_and_cannot_answer_has_failed(harness: LocalHarness) -> None:
     harness.connect().deployments.create(harness.deployment("dep-1", "broken"))
     report = harness.settled("dep-1")
