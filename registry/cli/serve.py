@@ -86,6 +86,9 @@ def create(
     from registry.system import now
 
     made_at = now()
+    lasts = duration(expires, "--expires") if expires is not None else None
+    if lasts is not None and not lasts:
+        raise BadInputError(f"--expires = {expires!r}: such a token is of no use", field="--expires")
     token, shown = issue(
         actor,
         frozenset(Grant.parse(one) for one in role),
@@ -93,7 +96,7 @@ def create(
         secret=os.urandom(SECRET_BYTES),
         now=made_at,
         by=default_actor(),
-        expires_at=made_at + duration(expires, "--expires") if expires is not None else None,
+        expires_at=made_at + lasts if lasts is not None else None,
         rate_max=rate,
     )
     TokenFile(default_home()).add(token)

@@ -175,6 +175,7 @@ def test_where_others_can_ask_a_token_is_required(home: Path, capfd: pytest.Capt
     assert main(["tokens", "revoke", made["token"]]) == 2
     assert main(["tokens", "create", "--actor", "ben", "--role", "viewer"]) == 2
     assert main(["tokens", "create", "--actor", "user:ben", "--role", "king"]) == 2
+    assert main(["tokens", "create", "--actor", "user:ben", "--role", "viewer", "--expires", "0s"]) == 2
     assert main(["tokens", "create", "--actor", "user:ben", "--role", "viewer"]) == 0
     assert capfd.readouterr().out.splitlines()[-1].startswith("tenure_")
 
