@@ -65,6 +65,7 @@ def test_faulty_data_are_told_row_by_row_and_cost_nothing(page: Page, site: Site
     expect(page.locator(".checks .fault").first).to_contain_text("broken.csv")
     page.get_by_label("Model (a new name makes a new model)").fill("broken-bot")
     page.get_by_role("button", name="Start the fine-tune").click()
+    expect(page.locator("#problem")).to_contain_text("drop a file with training data")
     assert "broken-bot" not in [one.model for one in site.registry.reading.models()]
 
 

@@ -39,10 +39,10 @@
     schedule();
   }
 
-  // A part that somebody is typing in, or about to confirm in, stays as it is.
+  // A part that somebody is typing in, about to confirm in, or sending from, stays as it is.
   function beingUsed(part) {
     const focus = document.activeElement;
-    return part.querySelector("details.offer[open]") !== null
+    return part.querySelector("details.offer[open], form[data-send=asking]") !== null
       || (part.contains(focus) && focus.matches("input, select, textarea"))
       || part.querySelector("input:checked:not(:default), input:not(:checked):default") !== null;
   }
