@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from providers.huggingface.process import FOLDER_VARIABLE
 from tests.tiny_model import make_tiny_model
 
 TENURE = str(Path(sys.executable).with_name("tenure"))
@@ -56,11 +57,11 @@ class Shell:
         return False
 
     def processes(self) -> list[psutil.Process]:
-        """What runs with this home in its command line or environment: trainers and servers."""
+        """What runs for this home, by its command line or its environment: trainers and servers."""
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
-                words = process.cmdline()
+                words = [*process.cmdline(), process.environ().get(FOLDER_VARIABLE, "")]
             except psutil.Error:
                 continue
             if any(str(self.home) in word for word in words):
