@@ -31,10 +31,15 @@ def usable(deployments: Iterable[DeploymentState]) -> DeploymentState | None:
     return min(live, key=lambda one: one.state != "serving", default=None)
 
 
+def serves_its_own(deployment: DeploymentState) -> bool:
+    """Whether it serves, and its version's model."""
+    return deployment.state == "serving" and deployment.other_artifact is None
+
+
 def answering(deployments: Iterable[DeploymentState]) -> list[DeploymentState]:
     """Those of a version that serve. One that somebody made serve another model answers where there is no other."""
     serving = [one for one in deployments if one.state == "serving"]
-    return [one for one in serving if one.other_artifact is None] or serving
+    return [one for one in serving if serves_its_own(one)] or serving
 
 
 def request(
@@ -209,7 +214,7 @@ def undeploy(
     if deployment.state in {"deleting", "deleted"}:
         return []
     _check(deployment, "delete")
-    left = [one for one in others if one.id != deployment.id and one.state == "serving" and one.other_artifact is None]
+    left = [one for one in others if one.id != deployment.id and serves_its_own(one)]
     if version is not None and version.state == "active" and deployment.state == "serving" and not left:
         raise RefusedError(
             f"{deployment.id} serves {ref_of(version)}, which is active",

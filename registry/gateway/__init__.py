@@ -97,29 +97,31 @@ class Gateway:
         """Whether the log has all that is counted so far. Called from a thread; blocks, for a few seconds at most."""
         flush = self._flush()
         try:
-            asyncio.run_coroutine_threadsafe(flush, self._loop).result(WRITE_S_MAX)
+            return asyncio.run_coroutine_threadsafe(flush, self._loop).result(WRITE_S_MAX)
         except TimeoutError:
             return False
         except RuntimeError:  # the server has stopped, and has written all of it
             flush.close()
-        return True
+            return True
 
     async def _flush_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(self._limits.flush_s)
             await self._flush()
 
-    async def _flush(self) -> None:
-        """Counts are written beside the requests; what cannot be written waits for the next time."""
+    async def _flush(self) -> bool:
+        """Counts are written beside the requests; what cannot be written waits for the next time, and False is told."""
         async with self._flushing:
             usage = self._counts.take()
             if not usage:
-                return
+                return True
             try:
                 await asyncio.to_thread(self._registry.log.record_usage, usage)
             except TenureError as error:
                 self._counts.give_back(usage)
                 logger.warning("the gateway's counts cannot be written and wait: %s", error)
+                return False
+            return True
 
     def _serves_alone(self, connection: ConnectionState) -> bool:
         try:

@@ -225,7 +225,7 @@ class DeploymentSteps(Steps):
             serving = unit.deployment(deployment.id) if deployment else None
             if model is None or current is None or current.state != "deploying":
                 return [], {}
-            if deployment is not None and not _serves_its_own(serving):
+            if deployment is not None and (serving is None or not deploying.serves_its_own(serving)):
                 return [], {}
             previous = None
             if model.active is not None and model.active != version.version:
@@ -383,10 +383,6 @@ def _version(step: Step) -> VersionState:
 def _deployment(step: Step) -> DeploymentState:
     assert step.deployment is not None
     return step.deployment
-
-
-def _serves_its_own(deployment: DeploymentState | None) -> bool:
-    return deployment is not None and deployment.state == "serving" and deployment.other_artifact is None
 
 
 def _name_at_provider(deployment: DeploymentState) -> str:

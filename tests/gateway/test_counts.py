@@ -84,6 +84,33 @@ def test_nothing_is_deleted_as_idle_that_was_called_a_moment_ago_and_is_not_reco
     assert stage.states()[-1] == "deleted", "also when the gateway has stopped"
 
 
+def test_nothing_is_deleted_as_idle_while_calls_cannot_be_recorded(
+    stage: Stage, upstream: Upstream, monkeypatch: Any
+) -> None:
+    stage.policy(idle_delete="10m")
+    ref = stage.trained()
+    stage.registry.commands.deploy(ref, ANA)
+    stage.settle()
+    record = stage.log.record_usage
+
+    def refuse(_: Any) -> None:
+        raise UnavailableError("the disk is full")
+
+    monkeypatch.setattr(stage.log, "record_usage", refuse)
+    with Server(Front(Gateway(stage.registry, prometheus=CollectorRegistry())), lifespan=True) as server:
+        stage.clock.advance(minutes=9)
+        httpx2.post(f"{server.url}/v1/chat/completions", json={"model": str(ref)}, trust_env=False).raise_for_status()
+        stage.clock.advance(minutes=2)
+        stage.run()
+        assert stage.states() == ["serving"]
+        monkeypatch.setattr(stage.log, "record_usage", record)
+        stage.settle()
+        assert stage.states() == ["serving"], "it was called two minutes ago"
+        stage.clock.advance(minutes=9)
+        stage.settle()
+        assert stage.states() == ["deleted"]
+
+
 def test_what_cannot_be_recorded_now_is_recorded_later(
     stage: Stage, upstream: Upstream, open_door: OpenDoor, monkeypatch: Any
 ) -> None:
