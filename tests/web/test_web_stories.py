@@ -188,6 +188,7 @@ def test_everything_but_sending_a_file_works_without_javascript(browser: Browser
     page.goto(f"/models/plain-bot/{ref.number}")
     page.locator("summary", has_text="Activate").click()
     page.get_by_role("group", name="What can be done").get_by_role("button", name="Activate").click()
+    expect(page.get_by_role("status").first).to_contain_text("Activation asked for")
     site.settle()
     page.reload()
     expect(page.locator("h1")).to_contain_text("active")
