@@ -11,8 +11,8 @@ from providers.azure.data_plane import DataPlane
 from providers.azure.deployments import AzureDeployments
 from providers.azure.resource import Resource
 from providers.azure.settings import settings_of
+from providers.checks import checked
 from providers.cloud_settings import REHEARSAL_POLL_S
-from providers.errors import ProviderError
 from providers.openai.chat import CloudChat
 from providers.openai.errors import translated
 from providers.openai.lists import Json, models
@@ -60,14 +60,14 @@ class AzureProvider:
     def check(self) -> Sequence[ConnectionCheck]:
         checks: list[ConnectionCheck] = []
         if self.settings.workspace is not None and self.settings.workspace_connection is not None:
-            checks.append(_checked("workspace connection", self._workspace, "grant Reader on the Azure ML workspace"))
+            checks.append(checked("workspace connection", self._workspace, "grant Reader on the Azure ML workspace"))
         role = "grant Cognitive Services Contributor on the resource, and check token_env or the credential chain"
-        checks.append(_checked("resource manager", self._management, role))
+        checks.append(checked("resource manager", self._management, role))
         role = "check api_key_env, or grant Cognitive Services OpenAI Contributor"
-        checks.append(_checked("data plane", lambda: f"{len(models(self._client, now=self._now))} models", role))
+        checks.append(checked("data plane", lambda: f"{len(models(self._client, now=self._now))} models", role))
         if self.settings.fine_tuning:
             role = "grant Cognitive Services OpenAI Contributor: fine_tuning is allowed for this connection"
-            checks.append(_checked("fine-tuning", self._jobs, role))
+            checks.append(checked("fine-tuning", self._jobs, role))
         return [*checks, uses.check(self.deployments, now=self._now())]
 
     def base_models(self) -> Sequence[str]:
@@ -110,10 +110,3 @@ def _inner(model: Json, key: str) -> Json:
 
 def _deployment_name(target: ServingTarget) -> str:
     return target.deployment_name or target.artifact.id
-
-
-def _checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
-    try:
-        return ConnectionCheck(name=name, passed=True, detail=look())
-    except ProviderError as error:
-        return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)

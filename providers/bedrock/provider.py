@@ -14,8 +14,8 @@ from providers.bedrock.deployments import BedrockDeployments
 from providers.bedrock.errors import translated
 from providers.bedrock.settings import settings_of
 from providers.bedrock.training import BedrockTraining
+from providers.checks import checked
 from providers.cloud_settings import REHEARSAL_POLL_S
-from providers.errors import ProviderError
 from providers.ports import Capabilities, Connection, ConnectionCheck
 
 PROBE_KEY = "tenure-connection-test"
@@ -47,15 +47,15 @@ class BedrockProvider:
 
     def check(self) -> Sequence[ConnectionCheck]:
         remedy = "check the credentials, and allow bedrock:ListFoundationModels and bedrock:ListCustomModels"
-        checks = [_checked("models", self._look_at_models, remedy)]
+        checks = [checked("models", self._look_at_models, remedy)]
         served = "bedrock:ListProvisionedModelThroughputs, ListCustomModelDeployments and ListTagsForResource"
-        checks.append(_checked("serving", self._look_at_serving, f"allow {served}"))
+        checks.append(checked("serving", self._look_at_serving, f"allow {served}"))
         if self.settings.fine_tuning:
             remedy = "allow bedrock:ListModelCustomizationJobs"
-            checks.append(_checked("fine-tuning", self._look_at_jobs, remedy))
+            checks.append(checked("fine-tuning", self._look_at_jobs, remedy))
         if self.settings.fine_tuning:
             remedy = "allow s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject, here and to role_arn"
-            checks.append(_checked("s3", self._probe_s3, remedy))
+            checks.append(checked("s3", self._probe_s3, remedy))
         if self.settings.metrics:
             checks.append(uses.check(self.deployments, now=self._now()))
         return checks
@@ -100,10 +100,3 @@ class BedrockProvider:
             s3.put_object(Bucket=bucket, Key=key, Body=b"tenure")
             s3.delete_object(Bucket=bucket, Key=key)
         return f"wrote and deleted s3://{bucket}/{key}"
-
-
-def _checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
-    try:
-        return ConnectionCheck(name=name, passed=True, detail=look())
-    except ProviderError as error:
-        return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
+from providers.checks import checked
 from providers.cloud_settings import REHEARSAL_POLL_S
-from providers.errors import ProviderError
 from providers.openai.artifacts import OpenAIArtifacts
 from providers.openai.chat import CloudChat
 from providers.openai.client import client_of, upstream_of
@@ -53,9 +53,10 @@ class OpenAIProvider:
         )
 
     def check(self) -> Sequence[ConnectionCheck]:
-        checks = [self._checked("models", self.base_models, "models to call")]
+        remedy = f"check {self.settings.api_key_env} and what its key may do"
+        checks = [checked("models", lambda: f"{len(self.base_models())} models to call", remedy)]
         if self.settings.fine_tuning and checks[0].passed:
-            checks.append(self._checked("fine-tuning", self._jobs, "fine-tuning jobs seen"))
+            checks.append(checked("fine-tuning", lambda: f"{len(self._jobs())} fine-tuning jobs seen", remedy))
         return checks
 
     def base_models(self) -> Sequence[str]:
@@ -75,11 +76,3 @@ class OpenAIProvider:
     def _jobs(self) -> Sequence[str]:
         with translated("list-jobs", now=self._now):
             return [job.id for job in self._client.get().fine_tuning.jobs.list(limit=1).data]
-
-    def _checked(self, name: str, look: Callable[[], Sequence[str]], what: str) -> ConnectionCheck:
-        try:
-            found = look()
-        except ProviderError as error:
-            remedy = f"check {self.settings.api_key_env} and what its key may do, and that the endpoint can be reached"
-            return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=remedy)
-        return ConnectionCheck(name=name, passed=True, detail=f"{len(found)} {what}")

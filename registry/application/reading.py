@@ -58,8 +58,8 @@ class Reading:
         """Raises BadInputError for what is neither a position nor a time."""
         if as_of is None:
             return None
-        if isinstance(as_of, str):
-            as_of = parse_as_of(as_of)
+        if not isinstance(as_of, int | datetime):
+            as_of = parse_as_of(str(as_of))
         if isinstance(as_of, int):
             if as_of < 0:
                 raise BadInputError(f"as_of = {as_of} is not a position", field="as_of")

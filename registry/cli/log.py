@@ -40,14 +40,14 @@ def verify(as_json: AsJson = False) -> None:
 
 @log.command("export")
 def export_(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="stdout, if not given.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="stdout, if it is - or not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write every event as one line of JSON.
 
     Example: tenure log export events.jsonl
     """
-    if file is not None:
+    if file is not None and str(file) != "-":
         _refuse_existing(file)
         with opened() as tenure:
             events = tenure.log.export(file)

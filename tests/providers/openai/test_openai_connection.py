@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 import threading
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,20 @@ def test_a_missing_variable_is_named(harness: CloudHarness, monkeypatch: pytest.
         provider.base_models()
     (check,) = provider.check()
     assert (check.passed, "REHEARSAL_API_KEY" in (check.remedy or "")) == (False, True)
+
+
+def test_an_endpoint_that_nobody_listens_at_is_not_a_matter_of_the_key(harness: CloudHarness) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        connection = dataclasses.replace(
+            harness.connection, settings={**harness.connection.settings, "base_url": address}
+        )
+        (check,) = connect(connection, now=harness.rehearsal.clock.now).check()
+    assert not check.passed
+    assert check.remedy is not None
+    assert "the endpoint is right and can be reached" in check.remedy
+    assert "API_KEY" not in check.remedy
 
 
 def test_a_key_that_is_replaced_takes_effect_without_a_restart(

@@ -1,0 +1,19 @@
+"""What `tenure connections test` asks of a connection, one question at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from providers.errors import ProviderError, RejectedError
+from providers.ports import ConnectionCheck
+
+UNREACHED = "see that the endpoint is right and can be reached from here (proxy, ca_bundle), then test again"
+
+
+def checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
+    """What `look` tells. The `remedy` is for what is refused; what could not be asked is a matter of the way there."""
+    try:
+        return ConnectionCheck(name=name, passed=True, detail=look())
+    except ProviderError as error:
+        advice = remedy if isinstance(error, RejectedError) else UNREACHED
+        return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=advice)
