@@ -48,9 +48,10 @@ def tenure(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let stdout pass for a terminal without colours."""
+    """Let stdout pass for a terminal without colours, 80 columns wide: what rich takes one for that says no more."""
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("COLUMNS", "200")
+    for size in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(size, raising=False)
 
     def isatty(stream: object) -> bool:
         return stream is sys.stdout
