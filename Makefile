@@ -40,10 +40,11 @@ endif
 run: setup ## the whole life of a version on this machine, narrated (honours TENURE_HOME)
 	$(BIN)/tenure demo
 
+JOBS ?= 2
 .PHONY: test
 test: setup ## the whole test suite; no network beyond loopback, no accelerator
 	COVERAGE_CORE=sysmon $(BIN)/coverage erase
-	COVERAGE_CORE=ctrace $(BIN)/coverage run -m pytest
+	COVERAGE_CORE=ctrace $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/python -m tests.simulation --seeds 2000 --bugs

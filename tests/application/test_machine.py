@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -355,6 +356,8 @@ def states(stage: Stage, at: int | None) -> list[object]:
     kept = [log.registry(at=at), [*log.models(at=at)], [*log.connections(at=at)]]
     return [*kept, log.versions(VersionQuery(), at=at), [*log.deployments(DeploymentQuery(), at=at)]]
 
+
+pytestmark = pytest.mark.slow
 
 TestCommanded = Commanded.TestCase
 TestCommanded.settings = settings(

@@ -20,6 +20,8 @@ from registry.domain.errors import TenureError
 from registry.embedded import Tenure
 from tests.cli.shell import Local, Run
 
+pytestmark = pytest.mark.slow
+
 STEPS: Mapping[str, object] = {"max_steps": 3}
 SCRIPT = Script(
     model="support-bot",

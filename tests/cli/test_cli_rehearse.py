@@ -14,6 +14,8 @@ import pytest
 
 from tests.cli.shell import Run
 
+pytestmark = pytest.mark.slow
+
 TENURE = str(Path(sys.executable).with_name("tenure"))
 READY = "Ctrl-C ends it"
 STOP_S_MAX = 20.0

@@ -26,7 +26,7 @@ SECONDS_MAX = 280
 FAULTY_ROW = 4711
 ROWS_KEPT = 16
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import pytest
 from tests.simulation.__main__ import lot, play
 from tests.simulation.drama import Drama
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 60
 SEEDS_ON_DISK = 24
 
