@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.errors import OutcomeUnknownError
+from providers.errors import OutcomeUnknownError, UnauthorizedError
 from registry.application.ports import DataSource
 from registry.domain import errors
 from registry.domain.errors import BadInputError, IdempotencyConflictError, NotFoundError, RefusedError, TenureError
@@ -290,6 +290,8 @@ def test_what_the_provider_does_not_have_cannot_be_imported(stage: Stage) -> Non
     )
     stage.cloud().fail("get-artifact", provider_error(OutcomeUnknownError))
     refused(stage, lambda: commands.import_version(BOT, "cloud", "ft:x", None, ANA), errors.UnavailableError, "unknown")
+    stage.cloud().fail("get-artifact", provider_error(UnauthorizedError))
+    refused(stage, lambda: commands.import_version(BOT, "cloud", "ft:x", None, ANA), errors.UnavailableError, "says")
 
 
 def test_somebody_trains_a_version_in_a_folder_of_ours(stage: Stage) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from providers.errors import RejectedError, UnauthorizedError
 from providers.ports import Artifact, Checkpoint
-from registry.domain.errors import BadInputError, RefusedError
+from registry.domain.errors import RefusedError, UnavailableError
 from registry.domain.ids import VersionRef
 from tests.fakes import provider_error
 from tests.stage import BEN, Stage
@@ -56,7 +56,7 @@ def test_what_the_provider_refuses_is_refused_and_a_credential_is_no_state(stage
     with pytest.raises(RefusedError, match="cannot pause: the provider says"):
         stage.registry.jobs.steer(training, "pause", BEN)
     stage.cloud().fail("pause", provider_error(UnauthorizedError))
-    with pytest.raises(BadInputError):
+    with pytest.raises(UnavailableError):
         stage.registry.jobs.steer(training, "pause", BEN)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from providers.errors import ProviderError, RejectedError
+from providers.errors import ProviderError, RejectedError, UnauthorizedError
 from providers.errors import UnavailableError as ProviderUnavailableError
 from providers.ports import DeploymentReport
 from registry.application.commands.trainers import Trainers
@@ -135,6 +135,8 @@ def provider_errors() -> Generator[None]:
     """A provider's answer to something that a person asked for, as what the person is told."""
     try:
         yield
+    except UnauthorizedError as error:
+        raise UnavailableError(error.message, hint="`tenure connections test` says what is missing.") from error
     except RejectedError as refusal:
         raise BadInputError(refusal.message) from refusal
     except ProviderUnavailableError as error:
