@@ -6,6 +6,10 @@ Nothing heavy is imported until a command runs, so that `tenure --help` and shel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
 
 __all__ = ["main"]
 
@@ -20,7 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from registry.cli.running import run
 
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(_command, list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:  # before there was anything to interrupt
         sys.stderr.write("interrupted: Nothing was begun.\n")
         return 130
+
+
+def _command() -> TyperGroup:
+    from registry.cli.app import command
+
+    return command()

@@ -6,13 +6,16 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from registry.cli.output import visible
 from registry.domain.errors import BadInputError, RefusedError, TenureError, UnavailableError
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -25,11 +28,9 @@ class StoppedError(TenureError):
     exit_code = INTERRUPTED
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(command: Callable[[], TyperGroup], arguments: Sequence[str]) -> int:
     _ready_streams()
     try:
-        from registry.cli.app import command
-
         _check_text(arguments)
         code = cast("object", command().main(_json_last(arguments), prog_name="tenure", standalone_mode=False))
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from registry.domain import budget, ledger
+from registry.domain.activating import by_policy, loss_of
 from registry.domain.deploying import GONE
 from registry.domain.errors import RefusedError
 from registry.domain.events import Price
@@ -188,20 +189,15 @@ class _World:
     # Activation
 
     def _policy_activates(self, version: VersionState) -> None:
-        kind = self._policy.activate
         others = [one for one in version.approvals if one != self._record.authors.get(version.version)]
-        if kind == "manual" or len(others) < self._policy.approvals:
+        if len(others) < self._policy.approvals:
             return
-        loss = version.metrics.get("valid_loss")
-        if kind == "on-trained":
-            self._activate(version, "policy:activate-on-trained", "activate = on-trained", approved=True)
-        elif isinstance(loss, float):
-            active = self._versions[self._active].metrics.get("valid_loss") if self._active else None
-            if self._active is None or (isinstance(active, float) and loss < active):
-                why = f"activate = if-better: validation loss {loss:g}"
-                self._activate(version, "policy:activate-if-better", why, approved=True)
+        active = self._versions[self._active] if self._active else None
+        wish = by_policy(self._policy, loss_of(version.metrics), active)
+        if wish is not None:
+            self._activate(version, wish.actor, wish.reason, approved=True)
 
-    def _activate(self, version: VersionState, actor: str, why: str, *, approved: bool = False) -> None:
+    def _activate(self, version: VersionState, actor: str, why: str | None, *, approved: bool = False) -> None:
         if version.state not in {"trained", "retired"}:
             return
         others = [one for one in version.approvals if one != actor]
@@ -254,7 +250,7 @@ class _World:
     def _live(self, version: int) -> list[DeploymentState]:
         return [one for one in self.deployments if one.version == version and one.state not in GONE | {"deleting"}]
 
-    def _deploy(self, version: int, purpose: str, actor: str, why: str) -> bool:
+    def _deploy(self, version: int, purpose: str, actor: str, why: str | None) -> bool:
         """Whether there is one now. Refused where the budget says so."""
         if not self._needs_deployment or self._live(version):
             return True

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from registry.application.views import MetricView, VersionView
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
-
-if TYPE_CHECKING:
-    from registry.embedded.working import Working
 
 ENDED = frozenset({"trained", "active", "retired", "failed", "cancelled", "deleted"})
 """States in which nothing is under way by itself."""
@@ -22,11 +19,21 @@ GONE = frozenset({"deleted"})
 Progress = Callable[[VersionView, list[MetricView]], None]
 
 
+class Waiting(Protocol):
+    """What a version asks of the registry that it is in."""
+
+    def version(self, ref: str) -> VersionView: ...
+
+    def wait(
+        self, ref: str, *, until: frozenset[str], timeout_s: float | None, on_progress: Progress | None
+    ) -> VersionView: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A version as it was when it was last read; attributes are `VersionView`'s. `refresh()` reads it again."""
 
-    tenure: Working
+    tenure: Waiting
     view: VersionView
     until: frozenset[str] = WANTED
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from registry.application import finishing
 from registry.application.ports import DeploymentQuery, EventLog, VersionQuery
 from registry.application.views import StepView
 from registry.domain import orphan_jobs, versions
+from registry.domain.activating import by_policy, loss_of
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Step, World, plan
 from registry.domain.policy import Policy, SchedulerSettings
@@ -65,7 +65,7 @@ def awaiting_approval(
     for one in log.versions(query, at=at).items:
         if one.version <= (state.active or 0) or one.activation_requested_at is not None or one.deletion_requested:
             continue
-        wish = finishing.by_policy(policy, finishing.loss_of(one), state, finishing.loss_of(active) if active else None)
+        wish = by_policy(policy, loss_of(one.metrics), active)
         given = len(versions.approvals(one, wish)) if wish is not None else 0
         if wish is not None and given < policy.approvals:
             told.append(

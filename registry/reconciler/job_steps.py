@@ -9,7 +9,6 @@ from pathlib import Path
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import JobReport
 from registry.application.commands import training_request
-from registry.application.finishing import finished
 from registry.application.ports import VersionQuery
 from registry.application.unit import Command, Unit
 from registry.domain import deploying, versions
@@ -247,7 +246,7 @@ class JobSteps(Steps):
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             now = unit.version(ref)
-            return ([] if now is None else finished(unit, self._commands, now, result, who)), {}
+            return ([] if now is None else self._commands.finished(unit, now, result, who)), {}
 
         command = Command(name="reconcile", body={"ref": str(ref)}, who=SCHEDULER)
         with self._commands.limits.money:

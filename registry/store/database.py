@@ -17,7 +17,7 @@ import struct
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 
@@ -40,6 +40,12 @@ _HEADER = struct.Struct("<QQ")
 """A header's checksum and its iteration, which each checkpoint raises."""
 
 logger = logging.getLogger(__name__)
+
+
+class Cursor(Protocol):
+    """What statements are run by: DuckDB's connections and cursors."""
+
+    def execute(self, query: str, parameters: object = ...) -> Any: ...  # noqa: ANN401 -- DuckDB's
 
 
 class Database:

@@ -16,8 +16,8 @@ from registry.domain.events import Event
 from registry.domain.states import State
 from registry.store.chain import unreadable
 from registry.store.codec import decode
+from registry.store.database import Cursor
 from registry.store.projection import empty_state
-from registry.store.statements import Cursor
 
 POSITIONS_PER_QUERY = 200_000
 EVENTS_PER_FETCH = 20_000

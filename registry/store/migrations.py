@@ -13,11 +13,19 @@ from typing import Any
 
 from registry.domain.errors import BadInputError
 from registry.store.chain import GENESIS
-from registry.store.usage import TABLE
 
 SCHEMA = 2
 
-STEPS: Mapping[int, tuple[str, ...]] = {1: (TABLE,)}
+STEPS: Mapping[int, tuple[str, ...]] = {
+    1: (
+        (
+            "CREATE TABLE usage (model VARCHAR NOT NULL, number BIGINT NOT NULL, deployment VARCHAR NOT NULL, "
+            "hour TIMESTAMP NOT NULL, requests BIGINT NOT NULL, errors BIGINT NOT NULL, unmetered BIGINT NOT NULL, "
+            "prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, duration_s DOUBLE NOT NULL, "
+            "last_used_at TIMESTAMP NOT NULL)"
+        ),
+    ),
+}
 """The statements that lead from a schema to the next one. Never changed once released."""
 
 CONFIG: Mapping[str, Any] = {

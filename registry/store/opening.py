@@ -24,12 +24,12 @@ from registry.domain.states import State
 from registry.store import journal, migrations
 from registry.store.applier import remove
 from registry.store.batches import Batch, batch_of, tip_of
-from registry.store.database import Database
+from registry.store.database import Cursor, Database
 from registry.store.journal import Found, Record, Segment, Tip
 from registry.store.live import Live
 from registry.store.projection import empty_state, fingerprint
 from registry.store.rebuilding import rebuild_states
-from registry.store.statements import Cursor, stored_states, write_batches
+from registry.store.statements import stored_states, write_batches
 
 DATABASE = "tenure.duckdb"
 JOURNAL = "journal"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from registry.application.garbage import collector_paused
+from registry.store.database import Cursor
 from registry.store.folding import EVENTS_PER_FETCH, fold
-from registry.store.statements import Cursor, clear_states, write_states
+from registry.store.statements import clear_states, write_states
 
 STATES_PER_INSERT = 5_000
 

@@ -5,19 +5,14 @@ fastest way in from Python (stack notes: 55,000 events/s in batches of 500, agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
 
 from registry.domain.states import State
 from registry.store.batches import Batch, MetricRow
 from registry.store.chain import COLUMNS, Row
+from registry.store.database import Cursor
 from registry.store.projection import READ_MODELS, from_document, split
 from registry.store.usage import write_usage
 from registry.store.values import canonical_text
-
-
-class Cursor(Protocol):
-    def execute(self, query: str, parameters: object = ...) -> Any: ...  # noqa: ANN401 -- DuckDB's
-
 
 _WHOLE = ("position", "stream_version", "schema_version", "number", "attempt", "step")
 

@@ -19,12 +19,12 @@ from registry.domain.states import State
 from registry.store import opening
 from registry.store.batches import check_kind
 from registry.store.chain import GENESIS, Row, event_of, line, parse_line, row_hash
-from registry.store.database import Database, translated
+from registry.store.database import Cursor, Database, translated
 from registry.store.journal import Segment, Tip
 from registry.store.migrations import sync_folder
 from registry.store.projection import empty_state
 from registry.store.rebuilding import all_rows, rebuild_states
-from registry.store.statements import Cursor, insert_events, mark, write_states
+from registry.store.statements import insert_events, mark, write_states
 
 LINES_PER_INSERT = 10_000
 

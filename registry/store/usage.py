@@ -15,8 +15,7 @@ from registry.application.ports import Usage
 from registry.store.values import naive_utc
 
 if TYPE_CHECKING:
-    from registry.store.database import Database
-    from registry.store.statements import Cursor
+    from registry.store.database import Cursor, Database
 
 UsageKey = tuple[str, int, str, datetime]
 """model, number, deployment (empty for none), naive hour"""
@@ -34,13 +33,6 @@ _SAME = f"({_KEYS}) IN (SELECT ({', '.join(f'unnest(?::{kind}[])' for kind in _T
 _FIND = f"SELECT {', '.join(COLUMNS)} FROM usage WHERE {_SAME}"  # noqa: S608 -- names of ours
 _FORGET = f"DELETE FROM usage WHERE {_SAME}"  # noqa: S608 -- names of ours
 _INSERT = f"INSERT INTO usage ({', '.join(COLUMNS)}) SELECT {', '.join(f'unnest(?::{kind}[])' for kind in _TYPES)}"
-
-TABLE = (
-    "CREATE TABLE usage (model VARCHAR NOT NULL, number BIGINT NOT NULL, deployment VARCHAR NOT NULL, "
-    "hour TIMESTAMP NOT NULL, requests BIGINT NOT NULL, errors BIGINT NOT NULL, unmetered BIGINT NOT NULL, "
-    "prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, duration_s DOUBLE NOT NULL, "
-    "last_used_at TIMESTAMP NOT NULL)"
-)
 
 
 def usage_row(usage: Usage) -> UsageRow:

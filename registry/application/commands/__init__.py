@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from registry.application.commands.deployments import Deployments
+from registry.application.commands.finishing import Finishing
 from registry.application.commands.importing import Importing
-from registry.application.commands.moves import Moves
 from registry.application.commands.shared import provider_errors
 from registry.application.commands.training import FineTune, Training, training_request
 
 
-class Commands(Training, Importing, Moves, Deployments):
+class Commands(Training, Importing, Finishing):
     """Each subject in its own module; `Shared` is what they have in common."""
 
 

@@ -1,10 +1,9 @@
-"""Moves of a version that exists: activate, retire, cancel, retry, approve, delete."""
+"""Moves of a version that exists: activate, retire, cancel, retry, delete."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from registry.application import finishing
 from registry.application.commands.shared import Shared
 from registry.application.ports import DeploymentQuery, VersionQuery
 from registry.application.unit import Unit
@@ -84,17 +83,6 @@ class Moves(Shared):
 
         with self.limits.money:
             self._run("retry", ref, decide, who, key, expected)
-
-    def approve(
-        self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
-    ) -> None:
-        """One person's word for an activation. The last word that was missing lets the policy go on."""
-
-        def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
-            return finishing.approved(unit, self, self._version(unit, ref), who), {}
-
-        with self.limits.money:
-            self._run("approve", ref, decide, who, key, expected)
 
     def delete(
         self, ref: VersionRef, who: Who, key: str | None = None, expected: Mapping[str, int] | None = None
