@@ -136,10 +136,15 @@ def trained_at(payload: VersionTrained, recorded_at: datetime) -> datetime:
 
 
 def training_cost(price: UnitPrice | None, *, tokens: int | None, duration_s: float | None) -> Decimal | None:
-    """Tokens times price, or hours of the device; None where the price or the quantity is unknown."""
+    """Tokens times price, or hours of the device; None where the price or the quantity is unknown.
+
+    What is free costs nothing, however much of it there is.
+    """
     if price is None or price.amount is None:
         return None
     quantity = training_quantity(price.unit, tokens=tokens, duration_s=duration_s)
+    if quantity is None and not price.amount:
+        quantity = Decimal(0)
     return None if quantity is None else (price.amount * quantity).quantize(Decimal(1).scaleb(-COST_PLACES))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,23 @@ def test_an_estimate_tells_what_it_would_cost_and_records_nothing(stage: Stage) 
     assert (checked.train.rows, checked.warnings) == (20, ("short answers",))
     assert (estimate.tokens, str(estimate.cost), estimate.currency) == (200, "0.50", "USD")
     assert stage.log.head() == head
+
+
+def test_an_estimate_without_a_price_says_how_it_becomes_known(stage: Stage) -> None:
+    price = {"provider": "azure-openai", "unit": "1M-tokens", "price": "2.50", "currency": "USD", "source": "list"}
+    stage.cloud().estimated = None
+    _, unpriced = stage.registry.commands.estimate(stage.wanted())
+    assert unpriced.cost is None
+    assert "No price is known for training base at cloud: add a [[prices]] entry" in unpriced.notes[0]
+    stage.registry.declaring.apply({"prices": [price]}, ANA, plan=False)
+    _, priced = stage.registry.commands.estimate(stage.wanted())
+    assert (priced.cost, priced.notes) == (Decimal("0.0005"), ())
+
+
+def test_an_estimate_of_what_is_free_is_nothing_however_long_it_takes(stage: Stage) -> None:
+    stage.cloud("local").estimated = None
+    _, estimate = stage.registry.commands.estimate(stage.wanted(connection="local"))
+    assert (estimate.duration_s, estimate.cost, estimate.currency) == (None, Decimal(0), "USD")
 
 
 # Commands about what does not exist

@@ -17,12 +17,13 @@ from registry.domain import events as ev
 from registry.domain import ledger, retirement, versions
 from registry.domain.errors import BadInputError, RefusedError
 from registry.domain.events import NewEvent
-from registry.domain.ids import VersionRef, check_name, resource_name
+from registry.domain.ids import VersionRef, check_name
 from registry.domain.states import VersionState
 from registry.domain.versions import Who, ref_of
 
 OWN_FORMS = frozenset({"dpo", "reinforcement"})
 """Methods whose rows are neither prompt and completion nor a chat, but what the provider defines."""
+UNPRICED = "No price is known for training {} at {}: add a [[prices]] entry to your file and run `tenure apply`."
 
 logger = logging.getLogger("tenure.data")
 """What is worth knowing of training data that are taken all the same."""
@@ -138,10 +139,15 @@ class Training(Shared):
         return prepared.checked, self._estimated(command, prepared)
 
     def _estimated(self, command: FineTune, prepared: Prepared) -> Estimate:
-        """At the price of the price book, where the provider says how much it will be and not what that costs."""
+        """At the price of the price book, where the provider says how much it will be and not what that costs.
+
+        Where no price is known, a note says how to make it known.
+        """
         with provider_errors():
             estimate = prepared.provider.training.estimate(prepared.request)
         price = self.training_price(command.connection, command.base_model)
+        if price is None and estimate.cost is None:
+            return replace(estimate, notes=(*estimate.notes, UNPRICED.format(command.base_model, command.connection)))
         cost = ledger.training_cost(price, tokens=estimate.tokens, duration_s=estimate.duration_s)
         if estimate.cost is not None or price is None or cost is None:
             return estimate
@@ -168,12 +174,13 @@ class Training(Shared):
 def training_request(home: Path, version: VersionState, registry: str) -> TrainingRequest:
     """What the provider is asked for, from the version's record alone."""
     ref = ref_of(version)
-    name = version.job_name or resource_name(registry, ref, version.attempt)
     assert version.train is not None
     assert version.base_model is not None
+    assert version.job_name is not None
+    assert version.job_token is not None
     return TrainingRequest(
-        name=name,
-        token=version.job_token or name,
+        name=version.job_name,
+        token=version.job_token,
         model=version.model,
         version=version.version,
         base_model=version.base_model,
