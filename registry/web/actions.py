@@ -66,6 +66,6 @@ def undeploy(page: Page) -> Response:
     known = page.registry.reading.deployment(page.request.path_params["id"])
     page.principal.check("develop", known.model)
     page.registry.commands.undeploy(known.id, page.who(page.form.get("reason")))
-    if page.form.get("back") == "version":
+    if "version" in page.request.path_params:
         return page.go(f"/models/{known.model}/{known.version}/deployment", said="undeploy")
     return page.go("/deployments", said="undeploy")

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -60,10 +60,14 @@ COMMANDS: Mapping[str, tuple[Handler, Handler]] = {
     "/models/{model}/{version:number}/attach": (actions.attach, version.deployment),
     "/models/{model}/rollback": (actions.rollback, model.model),
     "/models/{model}/policy": (policy.change, policy.policy),
+    "/models/{model}/{version:number}/undeploy/{id}": (actions.undeploy, version.deployment),
     "/deployments/{id}/delete": (actions.undeploy, deployments.deployments),
     "/fine-tune": (tuning.send, tuning.form),
 }
 """Address -> (what a POST does, the page that tells why it was refused)."""
+ADDRESSES: Mapping[Handler, str] = {
+    handler: path.replace(":number", "").replace(":int", "") for path, handler in PAGES.items()
+}
 
 
 def routes(services: Services) -> APIRouter:
@@ -74,6 +78,8 @@ def routes(services: Services) -> APIRouter:
         router.routes.append(Route(path, _shown(services, handler), methods=["GET"]))
     for path, (command, back) in COMMANDS.items():
         router.routes.append(Route(path, _done(services, command, back), methods=["POST"]))
+        if path not in PAGES:
+            router.routes.append(Route(path, _stands_on(back), methods=["GET"]))
     folder = Path(str(files("registry.web") / "static"))
     router.routes.append(Mount("/static", Assets(directory=folder)))
     return router
@@ -106,13 +112,31 @@ def _login(services: Services) -> Callable[[Request], Response]:
     return login
 
 
-def page_of(request: Request, services: Services, form: Mapping[str, str] | None = None) -> Page:
-    """Raises BadInputError for an as_of that is neither a position nor a time."""
+def _address(request: Request, page: Handler) -> str:
+    return ADDRESSES[page].format_map(request.path_params)
+
+
+def _stands_on(back: Handler) -> Callable[[Request], Response]:
+    """Whoever opens the address of a form is led to the page that it stands on."""
+
+    def redirect(request: Request) -> Response:
+        return RedirectResponse(_address(request, back), status_code=303)
+
+    return redirect
+
+
+def page_of(
+    request: Request, services: Services, *, path: str | None = None, form: Mapping[str, str] | None = None
+) -> Page:
+    """`path`: of the page, where a form was sent to another. Raises BadInputError for an as_of that is neither a
+    position nor a time.
+    """
     registry = services.registry
     as_of = asked_time(request.query_params.get("as_of")) if request.method == "GET" else None
     at = registry.reading.position(as_of)
     return Page(
         request=request,
+        path=path or request.url.path,
         registry=registry,
         principal=principal_of(request),
         as_of=as_of,
@@ -145,7 +169,7 @@ def _done(services: Services, command: Handler, back: Handler) -> Callable[[Requ
     """A form was sent. Refused: the page that it stood on says why, with the refusal's own status."""
 
     def run(request: Request, form: Mapping[str, str]) -> Response:
-        page = page_of(request, services, form)
+        page = page_of(request, services, path=_address(request, back), form=form)
         try:
             return command(page)
         except (NotFoundError, NotAllowedError):

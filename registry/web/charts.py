@@ -148,7 +148,10 @@ def bars(spans: Iterable[Span], start: datetime, end: datetime) -> list[Bar]:
 def time_marks(start: datetime, end: datetime, count: int = 4) -> list[str]:
     """Evenly spaced labels, the first at the start and the last at the end."""
     span = end - start
-    form = "%-d %b" if span > timedelta(days=count) else "%-d %b %H:%M" if span > timedelta(hours=12) else "%H:%M"
+    if span > timedelta(hours=12):
+        form = "%-d %b" if span > timedelta(days=count) else "%-d %b %H:%M"
+    else:
+        form = "%H:%M" if span >= timedelta(minutes=2 * count) else "%H:%M:%S"
     return [f"{start + span * number / count:{form}}" for number in range(count + 1)]
 
 

@@ -22,7 +22,7 @@ from registry.web.templating import environment
 
 SAID: Mapping[str, str] = {
     "fine-tune": "The fine-tune is queued. Its loss is drawn here as soon as the first figures come.",
-    "activate": "Activation asked for. The pointer moves when the deployment has answered.",
+    "activate": "Activation asked for. It takes over as soon as it has answered a probe.",
     "retire": "Retired. Its deployment goes by policy.",
     "cancel": "Cancelled. The job at the provider is being stopped.",
     "pause": "The job is asked to pause.",
@@ -36,13 +36,19 @@ SAID: Mapping[str, str] = {
     "policy": "The policy is changed.",
 }
 """What a page says after a command, by the command's name in the address: nobody can put other words there."""
+KEPT = frozenset({"from", "to", "state", "compare", "q"})
+"""What of an address is kept where the same page is shown at another time: what was chosen, not how far was paged."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """`as_of` is a position or an ISO 8601 time, as it stands in links; None: now. `now` is the time that is shown."""
+    """`as_of` is a position or an ISO 8601 time, as it stands in links; None: now. `now` is the time that is shown.
+
+    `path` is the page's own address, also where it answers a form that was sent to another.
+    """
 
     request: Request
+    path: str
     registry: Registry
     principal: Principal
     as_of: str | None
@@ -100,6 +106,15 @@ class Page:
         joined = f"{base}{joiner}{urlencode(given, doseq=True)}" if given else base
         return joined + hash_ + fragment
 
+    def kept(self) -> list[tuple[str, str]]:
+        """What was chosen on this page, for the same at another time."""
+        return [(key, value) for key, value in self.request.query_params.multi_items() if key in KEPT]
+
+    def at_time(self, as_of: str | None) -> str:
+        """This page, as it was at another time; None: as it is now."""
+        query = urlencode([*self.kept(), *([("as_of", as_of)] if as_of else [])])
+        return f"{self.path}?{query}" if query else self.path
+
     def query(self, name: str) -> str | None:
         """A parameter of the address; None where it is missing or empty."""
         return self.request.query_params.get(name) or None
@@ -123,7 +138,7 @@ class Page:
             .get_template(template)
             .render(
                 page=self,
-                path=self.request.url.path,
+                path=self.path,
                 said=SAID.get(said) if said else None,
                 head=self.registry.log.head(),
                 **values,

@@ -121,12 +121,12 @@ def number(value: object) -> str:
 
 
 def quantity(cost: TrainingCostView) -> str:
-    """`1,200,000 tokens`, `0.35 hours`"""
+    """`1,200,000 tokens`; of a device, for how long: `21 min`"""
     if cost.quantity is None:
         return "not known"
     if cost.unit == "1M-tokens":
         return f"{cost.quantity * 1_000_000:,.0f} tokens"
-    return f"{cost.quantity:,.2f} {cost.unit}s"
+    return lasted(float(cost.quantity) * HOUR)
 
 
 def pretty(value: object) -> str:

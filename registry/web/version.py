@@ -23,7 +23,7 @@ from registry.web import serving
 from registry.web.charts import Bar, bars, loss_chart, time_marks
 from registry.web.page import Page
 from registry.web.timeline import grouped
-from registry.web.words import MOVE_WORDS, why_not
+from registry.web.words import ACTIVATED_AS_IT_IS, MOVE_WORDS, why_not
 
 DANGEROUS = frozenset({"retire", "cancel", "delete"})
 """Commands that end something; they stand last."""
@@ -106,6 +106,8 @@ def _offers(
         words, follows = MOVE_WORDS[command]
         against = None if command in version.legal else why_not(version, command)
         asked = price if command == "activate" and not serves else None
+        if command == "activate" and price is None:
+            follows = ACTIVATED_AS_IT_IS
         offers.append(
             Offer(command=command, words=words, follows=follows, against=_asked(page, version, against), price=asked)
         )

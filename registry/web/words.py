@@ -194,7 +194,7 @@ def actor_name(actor: str) -> str:
 # Moves
 
 MOVE_WORDS: Mapping[str, tuple[str, str]] = {
-    "activate": ("Activate", "It is deployed and probed; then it takes over, and the version that was active retires."),
+    "activate": ("Activate", "It is deployed, and takes over once it has answered a probe; the active one retires."),
     "retire": ("Retire", "Nothing answers for the model any more until another version is activated."),
     "cancel": ("Cancel", "The job at the provider is stopped. What it has cost so far stays spent."),
     "pause": ("Pause", "The job at the provider rests, and can be resumed. What it has cost so far stays spent."),
@@ -203,6 +203,7 @@ MOVE_WORDS: Mapping[str, tuple[str, str]] = {
     "delete": ("Delete", "Its deployments go first, then the artifact, for good. Its history stays."),
 }  # fmt: skip
 """Command -> (the button, what follows)."""
+ACTIVATED_AS_IT_IS = "Its provider serves it as it is: it takes over at once, and the active one retires."
 
 
 def why_not(version: VersionView, command: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,18 @@ def test_what_has_no_known_price_is_not_said_to_cost_nothing(page: Page) -> None
     expect(training).not_to_contain_text("0.00")
     page.goto("/audit?from=2000-01-01T00:00:00Z&to=2000-01-02T00:00:00Z")
     expect(page.get_by_role("region", name="Training", exact=True).first).to_contain_text("0.00")
+
+
+def test_what_was_chosen_on_a_page_is_chosen_at_another_time_too(page: Page) -> None:
+    page.goto("/models/support-bot?state=retired&compare=1&compare=2&said=activate")
+    page.locator(".asof summary").click()
+    page.get_by_role("link", name="An hour ago").click()
+    expect(page).to_have_url(re.compile(r"\?state=retired&compare=1&compare=2&as_of="))
+    page.locator(".asof summary").click()
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("as_of=.*&state=retired&compare=1&compare=2"))
+    page.get_by_role("link", name="Back to now").click()
+    expect(page).to_have_url(re.compile(r"/models/support-bot\?state=retired&compare=1&compare=2$"))
 
 
 def test_the_curves_are_read_under_the_pointer(page: Page) -> None:

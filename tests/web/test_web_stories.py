@@ -134,6 +134,42 @@ def test_what_is_refused_is_told_on_the_page_it_was_asked_on(page: Page, site: S
     page.get_by_role("group", name="What can be done").get_by_role("button", name="Activate").click()
     expect(page.get_by_role("alert")).to_contain_text("max_hourly_cost = 1.00")
     assert site.state(ref) == "trained"
+    expect(page).to_have_url(f"{site.url}/models/poor-bot/1")
+    expect(page.locator("#live")).to_have_text("live")
+    site.registry.commands.delete(ref, ANA)
+    site.settle()
+    expect(page.locator("h1")).to_contain_text("deleted")
+    expect(page.get_by_role("alert")).to_contain_text("max_hourly_cost = 1.00")
+    page.locator(".asof summary").click()
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("This is the past.")).to_be_visible()
+
+
+def test_the_address_of_a_form_leads_to_the_page_that_it_stands_on(page: Page, site: Site) -> None:
+    for sent_to, stands_on in (("/models/support-bot/1/do/activate", "/models/support-bot/1"),
+                               ("/models/support-bot/1/deploy", "/models/support-bot/1/deployment"),
+                               ("/deployments/dep_0/delete", "/deployments")):  # fmt: skip
+        page.goto(sent_to)
+        expect(page).to_have_url(f"{site.url}{stands_on}")
+        expect(page.locator("h1")).to_be_visible()
+
+
+def test_what_nobody_knows_the_price_of_says_so_before_the_click(page: Page, site: Site) -> None:
+    site.registry.declaring.declare_connection(
+        "reserved", {"provider": "azure-openai", "sku": "ProvisionedManaged"}, ANA
+    )
+    state_of(page, str(site.tuned("reserved-bot", "reserved")))
+    page.locator("summary", has_text="Activate").click()
+    panel = page.get_by_role("group", name="What can be done").locator("form").filter(has_text="It is deployed")
+    expect(panel).to_contain_text("Its price is not known: add a [[prices]] entry")
+    expect(panel).not_to_contain_text("Costs up to")
+
+
+def test_what_needs_no_deployment_is_not_said_to_be_deployed(page: Page, site: Site) -> None:
+    state_of(page, str(site.tuned("plain-served-bot", "alone")))
+    page.locator("summary", has_text="Activate").click()
+    panel = page.get_by_role("group", name="What can be done").locator("form").filter(has_text="takes over")
+    expect(panel).to_contain_text("Its provider serves it as it is")
 
 
 def test_read_last_month_as_it_was(page: Page, site: Site) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from registry.application.views import EventView, IntervalView, MetricView
+from registry.application.views import EventView, IntervalView, MetricView, TrainingCostView
 from registry.domain.errors import BadInputError
 from registry.domain.policy import POLICY_DEFAULTS
 from registry.store.codec import TYPES
@@ -129,6 +130,16 @@ def test_a_span_is_told_in_its_largest_units(span: float | timedelta | None, sai
     assert templating.lasted(span) == said
 
 
+def test_a_training_is_told_in_tokens_or_by_the_time_it_took() -> None:
+    told = TrainingCostView(
+        version="bot@1", connection="local", provider="huggingface", quantity=Decimal("0.0067"), unit="hour",
+        price=None, cost=None, currency="USD", trained_at=NOW,
+    )  # fmt: skip
+    assert templating.quantity(told) == "24 s"
+    assert templating.quantity(replace(told, quantity=Decimal("1.2"), unit="1M-tokens")) == "1,200,000 tokens"
+    assert templating.quantity(replace(told, quantity=None)) == "not known"
+
+
 def test_times_are_told_from_the_time_that_is_shown() -> None:
     assert ">just now<" in templating.ago(NOW, NOW)
     assert ">in 2 h<" in templating.ago(NOW + timedelta(hours=2), NOW)
@@ -227,7 +238,12 @@ def test_days_without_cost_are_drawn_too() -> None:
 
 @pytest.mark.parametrize(
     ("span", "first"),
-    [(timedelta(hours=2), "10:00"), (timedelta(hours=20), "21 Nov 16:00"), (timedelta(days=30), "23 Oct")],
+    [
+        (timedelta(minutes=1), "11:59:00"),
+        (timedelta(hours=2), "10:00"),
+        (timedelta(hours=20), "21 Nov 16:00"),
+        (timedelta(days=30), "23 Oct"),
+    ],
 )
 def test_the_marks_of_an_axis_are_as_fine_as_the_time_it_shows(span: timedelta, first: str) -> None:
     marks = charts.time_marks(NOW - span, NOW)

@@ -263,6 +263,8 @@
     for (const button of form.querySelectorAll("button:disabled")) button.disabled = false;
   }
 
+  // A page that tells why a form was refused: its own address, for whoever reloads it and for its live parts.
+  if (body.dataset.address) history.replaceState(null, "", body.dataset.address);
   const address = new URL(location.href);
   if (address.searchParams.has("said")) {
     address.searchParams.delete("said");
