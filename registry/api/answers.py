@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from registry.api.schemas import ref
 from registry.application.ports import EventLog, Idempotency
 from registry.application.views import View, to_json
+from registry.domain.bounds import KEY_PATTERN
 from registry.domain.errors import BadInputError, IdempotencyConflictError, TenureError
 from registry.domain.ids import NAME_PATTERN, VersionRef
 from registry.transport.problems import PROBLEM
@@ -29,7 +30,9 @@ NEVER = -1
 
 ModelName = Annotated[str, Path(description="The model's name", pattern=_NAME, examples=["support-bot"])]
 Number = Annotated[int, Path(description="The version's number", ge=1, le=999_999_999, examples=[3])]
-ConnectionName = Annotated[str, Path(description="The connection's name", pattern=_NAME, examples=["azure-prod"])]
+ConnectionName = Annotated[
+    str, Path(description="The connection's name", min_length=1, max_length=2048, examples=["azure-prod"])
+]
 DeploymentId = Annotated[
     str, Path(description="`dep_…`, or the provider's own name, id or ARN", min_length=1, max_length=2048)
 ]
@@ -44,9 +47,7 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         description="The same key with the same request gives the same answer and one effect; with another, 409",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[!-~]+$",
+        pattern=f"^{KEY_PATTERN.pattern}$",
     ),
 ]
 IfMatch = Annotated[

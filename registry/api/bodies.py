@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from registry.domain.bounds import REASON_CHARACTERS_MAX
 from registry.domain.ids import NAME_PATTERN
 
 NAME = f"^{NAME_PATTERN.pattern}$"
@@ -13,7 +14,7 @@ TEXT_MAX = 4_000
 
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_MAX)]
-Reason = Annotated[str | None, Field(description="Why; it stands in the event", max_length=TEXT_MAX)]
+Reason = Annotated[str | None, Field(description="Why; it stands in the event", max_length=REASON_CHARACTERS_MAX)]
 DatasetId = Annotated[str, Field(description="What POST /api/v1/datasets answered", pattern=r"^ds_[0-9a-f]{24}$")]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 

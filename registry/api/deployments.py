@@ -27,6 +27,7 @@ from registry.api.schemas import page
 from registry.application.access import Action
 from registry.application.reading import no_deployment
 from registry.application.views import DeploymentView
+from registry.domain.bounds import REASON_CHARACTERS_MAX
 from registry.domain.ids import deployment_stream
 from registry.transport.services import Services, check, check_somewhere, who
 
@@ -95,7 +96,7 @@ class Deployments:
         self,
         request: Request,
         id: DeploymentId,
-        reason: Annotated[str | None, Query(max_length=4000)] = None,
+        reason: Annotated[str | None, Query(max_length=REASON_CHARACTERS_MAX)] = None,
         key: Key = None,
         if_match: IfMatch = None,
     ) -> Response:

@@ -131,16 +131,22 @@ class Models:
         document = {"model": model, "version": number, "ref": view.active}
         return JSONResponse(document, headers={"ETag": f'"{view.stream_version}"'})
 
-    def activate(self, request: Request, model: ModelName, body: Active, if_match: IfMatch = None) -> JSONResponse:
+    def activate(
+        self, request: Request, model: ModelName, body: Active, key: Key = None, if_match: IfMatch = None
+    ) -> Response:
         """Make a version the active one. 202: it is being deployed and becomes active when it serves; watch it."""
         check(request, "develop", model)
         ref = VersionRef(model, body.version)
         match = expected(if_match, model_stream(model))
-        self._commands.activate(ref, who(request, body.reason), None, match)
-        view = self._reading.version(ref)
-        response = answer(view, 200 if view.state == "active" else 202, location=url_of(ref))
-        response.headers["ETag"] = f'"{self._reading.model_state(model).stream_version}"'
-        return response
+
+        def act(inner: str | None) -> Response:
+            self._commands.activate(ref, who(request, body.reason), inner, match)
+            view = self._reading.version(ref)
+            response = answer(view, 200 if view.state == "active" else 202, location=url_of(ref))
+            response.headers["ETag"] = f'"{self._reading.model_state(model).stream_version}"'
+            return response
+
+        return self._once(request, key, [body.model_dump(), match], act)
 
 
 def _policy(policy: Mapping[str, object], version: int) -> JSONResponse:

@@ -14,6 +14,7 @@ from registry.api.bodies import Attachment, Because
 from registry.application.access import Action
 from registry.application.commands import Commands
 from registry.application.views import VersionView
+from registry.domain.bounds import REASON_CHARACTERS_MAX
 from registry.domain.ids import VersionRef, version_stream
 from registry.domain.versions import Who
 from registry.transport.services import Services, check, who
@@ -84,7 +85,7 @@ class Moves:
         number: Number,
         key: Key = None,
         if_match: IfMatch = None,
-        reason: Annotated[str | None, Query(max_length=4000)] = None,
+        reason: Annotated[str | None, Query(max_length=REASON_CHARACTERS_MAX)] = None,
     ) -> Response:
         """Delete a version's artifact for good, after its deployments; its history stays. 202: watch it."""
         move = Move(act=self._commands.delete, under_way=lambda view: view.state != "deleted")

@@ -9,7 +9,7 @@ from decimal import Decimal
 from registry.application.focus import Focus, Row, month_of, serving_rows, training_row
 from registry.application.garbage import collector_paused
 from registry.application.ports import Billed, BilledDay, Clock, DeploymentQuery, EventLog, Trained
-from registry.application.reading import AsOf, Reading, deployment_view, parse_as_of, within_calendar
+from registry.application.reading import AsOf, Reading, asked_for, aware, deployment_view, within_calendar
 from registry.application.views import (
     AuditView,
     BilledDeploymentView,
@@ -59,12 +59,14 @@ class Auditing:
         `as_of` answers from what was known then, and takes that moment for now. Raises BadInputError.
         """
         if by is not None and by not in GROUPS:
-            raise BadInputError(f"--by {by!r} is not one of {', '.join(GROUPS)}", field="by")
+            raise BadInputError(f"by = {by!r} is not one of {', '.join(GROUPS)}", field="by")
+        from_ = None if from_ is None else within_calendar(aware(from_, "from"))
+        to = None if to is None else within_calendar(aware(to, "to"))
         at = self._reading.position(as_of)
         now = self._now(as_of, at)
         end = to or now
         if from_ is not None and from_ > end:
-            raise BadInputError(f"--from {from_.isoformat()} is after --to {end.isoformat()}", field="from")
+            raise BadInputError(f"from = {from_.isoformat()} is after to = {end.isoformat()}", field="from")
         start, stop = from_ or EPOCH, min(end, now)
         entries = [_entry(one, now) for one in self._log.billed(from_=start, to=stop, at=at)]
         trained = self._log.trained(from_=start, to=to or FOREVER, at=at)
@@ -111,10 +113,9 @@ class Auditing:
 
     def _now(self, as_of: AsOf, at: int | None) -> datetime:
         """Of a position: when it was recorded, so that an answer about the past stays what it is."""
-        if isinstance(as_of, str):
-            as_of = parse_as_of(as_of)
-        if isinstance(as_of, datetime):
-            return min(as_of, self._clock())
+        asked = asked_for(as_of)
+        if isinstance(asked, datetime):
+            return min(asked, self._clock())
         event = next(iter(self._log.read(after=at - 1, until=at)), None) if at else None
         return event.recorded_at if event else self._clock()
 

@@ -57,6 +57,7 @@ class Declaring:
 
     def apply(self, document: Mapping[str, object], who: Who, *, plan: bool) -> list[ChangeView]:
         """All of it or nothing: one append. With `plan`, only says what would change."""
+        document = cast("Json", to_json(document))
         for key in document:
             if key not in SECTIONS:
                 raise BadInputError(f"{key!r} is not a section; known: {', '.join(SECTIONS)}", field=key)
@@ -86,6 +87,7 @@ class Declaring:
 
         `expected`: as in `Command`.
         """
+        policy = cast("Json", to_json(policy))
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
             state = unit.model(model)

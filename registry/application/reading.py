@@ -56,24 +56,15 @@ class Reading:
 
     def position(self, as_of: AsOf) -> int | None:
         """Raises BadInputError for what is neither a position nor a time."""
-        if as_of is None:
-            return None
-        if not isinstance(as_of, int | datetime):
-            as_of = parse_as_of(str(as_of))
-        if isinstance(as_of, int):
-            if as_of < 0:
-                raise BadInputError(f"as_of = {as_of} is not a position", field="as_of")
-            return as_of
-        if as_of.tzinfo is None:
-            raise BadInputError("as_of is a time without a zone: write 2026-11-22T20:10:00Z", field="as_of")
-        return self._log.position_at(as_of)
+        asked = asked_for(as_of)
+        return self._log.position_at(asked) if isinstance(asked, datetime) else asked
 
     def moment(self, as_of: AsOf) -> tuple[int, datetime] | None:
         """The position, and the time that was asked for or else that of the position. Raises as `position`."""
         at = self.position(as_of)
         if at is None:
             return None
-        asked = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        asked = asked_for(as_of)
         return at, asked if isinstance(asked, datetime) else self._time(at)
 
     # Models and versions
@@ -238,17 +229,31 @@ def no_deployment(name_or_id: str) -> NotFoundError:
     return NotFoundError(f"there is no deployment {name_or_id!r}", hint="tenure deployments shows those that are")
 
 
-def parse_as_of(text: str) -> int | datetime:
+def asked_for(as_of: AsOf) -> int | datetime | None:
+    """The position or the time that is meant. Raises BadInputError for what is neither; True is no position."""
+    if as_of is None:
+        return None
+    if isinstance(as_of, datetime):
+        return within_calendar(aware(as_of, "as_of"))
+    text = str(as_of)
     position = whole_number(text)
     if position is not None:
         return position
     try:
-        time = datetime.fromisoformat(text)
+        return within_calendar(datetime.fromisoformat(text))
     except ValueError:
         raise BadInputError(
             f"as_of = {text!r} is neither a position (an integer) nor an ISO 8601 time", field="as_of"
         ) from None
-    return within_calendar(time)
+
+
+def aware(time: datetime, field: str) -> datetime:
+    """Raises BadInputError for a time without a zone: what it means is another moment elsewhere."""
+    if time.tzinfo is None:
+        raise BadInputError(
+            f"{field} is a time without a zone: write {time.isoformat()}+00:00 if it is UTC", field=field
+        )
+    return time
 
 
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)

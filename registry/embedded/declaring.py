@@ -22,8 +22,12 @@ class Declaring(Questions):
         return next(one for one in self.connections() if one.name == name)
 
     def remove_connection(self, name: str) -> None:
+        """Forget it. Raises NotFoundError, and RefusedError while anything at it may be billed or is under way."""
+        self._registry.reading.connection_state(name)
         self._registry.declaring.remove_connection(name, self._who(None))
 
     def set_policy(self, model: str, policy: Mapping[str, object]) -> Json:
+        """Set the rules that are named; the others stay. Gives all rules. Raises NotFoundError for an unknown model."""
+        self._registry.reading.model_state(model)
         self._registry.declaring.set_policy(model, policy, self._who(None))
         return self.policy(model)

@@ -11,17 +11,17 @@ class Moves(Working):
     def activate(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         """Make it the active version: deploy it where needed, probe it, move the pointer, retire what was active."""
         ref = ref_of(version)
-        self._registry.commands.activate(ref, self._who(reason), idempotency_key)
+        self._registry.commands.activate(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref), frozenset({"active", "trained", "retired", "deleted"}))
 
     def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
-        self._registry.commands.retire(ref, self._who(reason), idempotency_key)
+        self._registry.commands.retire(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref))
 
     def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
-        self._registry.commands.cancel(ref, self._who(reason), idempotency_key)
+        self._registry.commands.cancel(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref), frozenset({"cancelled"}))
 
     def pause(self, version: Which, *, reason: str | None = None) -> Version:
@@ -35,18 +35,18 @@ class Moves(Working):
 
     def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
-        self._registry.commands.retry(ref, self._who(reason), idempotency_key)
+        self._registry.commands.retry(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref))
 
     def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
-        self._registry.commands.approve(ref, self._who(reason), idempotency_key)
+        self._registry.commands.approve(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref))
 
     def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         """Delete the artifact for good, after every deployment of it."""
         ref = ref_of(version)
-        self._registry.commands.delete(ref, self._who(reason), idempotency_key)
+        self._registry.commands.delete(ref, *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref), GONE)
 
     # Deployments
@@ -55,12 +55,12 @@ class Moves(Working):
         self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
         """A warm standby: it serves, and may be billed, without being active."""
-        return self.deployment(self._registry.commands.deploy(ref_of(version), self._who(reason), idempotency_key))
+        return self.deployment(self._registry.commands.deploy(ref_of(version), *self._asked(reason, idempotency_key)))
 
     def undeploy(
         self, deployment: str, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
-        return self.deployment(self._registry.commands.undeploy(deployment, self._who(reason), idempotency_key))
+        return self.deployment(self._registry.commands.undeploy(deployment, *self._asked(reason, idempotency_key)))
 
     def attach(
         self,
@@ -71,5 +71,5 @@ class Moves(Working):
         idempotency_key: str | None = None,
     ) -> DeploymentView:
         """Take over a deployment that exists already, by the provider's name, its id, or the registry's."""
-        attached = self._registry.commands.attach(ref_of(version), deployment, self._who(reason), idempotency_key)
+        attached = self._registry.commands.attach(ref_of(version), deployment, *self._asked(reason, idempotency_key))
         return self.deployment(attached)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from registry.composition import Registry
+from registry.domain.bounds import check_key, check_reason
 from registry.domain.versions import Who
 
 if TYPE_CHECKING:
@@ -51,4 +52,8 @@ class Opened:
         self.close()
 
     def _who(self, reason: str | None) -> Who:
-        return Who(actor=self._actor, reason=reason)
+        return Who(actor=self._actor, reason=None if reason is None else check_reason(reason))
+
+    def _asked(self, reason: str | None, idempotency_key: str | None) -> tuple[Who, str | None]:
+        """By whom and why, and the key under which it is done once. Raises BadInputError as a server would."""
+        return self._who(reason), None if idempotency_key is None else check_key(idempotency_key)

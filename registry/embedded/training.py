@@ -48,12 +48,12 @@ class Training(Working):
 
         Raises BadInputError with every fault, RefusedError, NotFoundError.
         """
-        ref = self._registry.commands.fine_tune(_fine_tune(model, **wanted), self._who(reason), idempotency_key)
+        ref = self._registry.commands.fine_tune(fine_tune(model, **wanted), *self._asked(reason, idempotency_key))
         return Version(self, self.version(ref))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
         """What training would take and cost; starts nothing and records nothing."""
-        return EstimateView.of(*self._registry.commands.estimate(_fine_tune(model, **wanted)))
+        return EstimateView.of(*self._registry.commands.estimate(fine_tune(model, **wanted)))
 
     def import_version(
         self,
@@ -66,7 +66,7 @@ class Training(Working):
         idempotency_key: str | None = None,
     ) -> Version:
         ref = self._registry.commands.import_version(
-            model, connection, artifact, base_model, self._who(reason), idempotency_key
+            model, connection, artifact, base_model, *self._asked(reason, idempotency_key)
         )
         return Version(self, self.version(ref))
 
@@ -103,7 +103,7 @@ def check_trained(version: VersionView) -> None:
         raise RefusedError(f"{version.ref} is {version.state}: {version.error or 'its training was stopped'}")
 
 
-def _fine_tune(
+def fine_tune(
     model: str,
     *,
     connection: str,
@@ -120,6 +120,7 @@ def _fine_tune(
     activate: bool = False,
     force: bool = False,
 ) -> FineTune:
+    """What is asked for in these words. Raises TypeError for one that there is not, or that is missing."""
     return FineTune(
         model=model,
         connection=connection,

@@ -8,8 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Unpack
-from urllib.parse import quote
+from typing import Unpack
 
 from registry.application.declaring import read_toml
 from registry.application.focus import Focus
@@ -29,13 +28,23 @@ from registry.application.views import (
     SideBySideView,
     StepView,
     VersionView,
-    iso,
 )
 from registry.domain.errors import BadInputError, TenureError, UnavailableError
 from registry.domain.ids import VersionRef, check_name, parse_ref
 from registry.embedded import GONE, NewVersion, Tenure, Version, Wanted, Which
+from registry.embedded.training import fine_tune
 from registry.remote.http import Http, words_of
 from registry.remote.log import RemoteLog
+from registry.remote.naming import (
+    JsonObject,
+    connection_path,
+    deployment_path,
+    model_path,
+    own_names,
+    position_asked,
+    time_asked,
+    version_path,
+)
 from registry.remote.parse import parse
 from registry.remote.training import own_training
 
@@ -43,7 +52,6 @@ POLL_S = 0.4
 """How often a wait looks, in seconds."""
 CLEAN_UP_S_MAX = 120.0
 ACTIVATED = frozenset({"active", "trained", "retired", "deleted"})
-JsonObject = dict[str, Any]
 
 
 def connect(url: str, token: str | None = None, *, actor: str | None = None) -> Remote:
@@ -79,19 +87,20 @@ class Remote(Tenure):
     def fine_tune(
         self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
     ) -> Version:
-        body = {**self._wanted(wanted), "reason": reason}
-        with _own_names(wanted, body):
-            found = self._http.post(f"{_model(model)}/versions", body, key=idempotency_key)
+        body = {**self._wanted(model, wanted), "reason": reason}
+        with own_names(wanted, body):
+            found = self._http.post(f"{model_path(model)}/versions", body, key=idempotency_key)
         return Version(self, parse(VersionView, found))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
-        body = self._wanted(wanted)
-        with _own_names(wanted, body):
-            found = self._http.post(f"{_model(model)}/versions", body, estimate=True)
+        body = self._wanted(model, wanted)
+        with own_names(wanted, body):
+            found = self._http.post(f"{model_path(model)}/versions", body, estimate=True)
         return parse(EstimateView, found)
 
-    def _wanted(self, wanted: Wanted) -> JsonObject:
-        """The body of a fine-tune; its files are sent first."""
+    def _wanted(self, model: str, wanted: Wanted) -> JsonObject:
+        """The body of a fine-tune; its files are sent first. What is unsaid is not sent: the server may be older."""
+        fine_tune(model, **wanted)
         body: JsonObject = {name: value for name, value in wanted.items() if value is not None}
         body["hyperparameters"] = dict(body.get("hyperparameters", {}))
         for name in ("train", "validation", "code"):
@@ -111,11 +120,11 @@ class Remote(Tenure):
     ) -> Version:
         body = {"connection": connection, "artifact": {"id": artifact}, "base_model": base_model, "reason": reason}
         return Version(
-            self, parse(VersionView, self._http.post(f"{_model(model)}/versions", body, key=idempotency_key))
+            self, parse(VersionView, self._http.post(f"{model_path(model)}/versions", body, key=idempotency_key))
         )
 
     def importable(self, connection: str) -> list[Mapping[str, object]]:
-        return list(self._http.pages(f"{_connection(connection)}/artifacts"))
+        return list(self._http.pages(f"{connection_path(connection)}/artifacts"))
 
     @contextmanager
     def new_version(
@@ -123,24 +132,25 @@ class Remote(Tenure):
     ) -> Generator[NewVersion]:
         """As `Tenure.new_version`; `.directory` is here, and is sent when the block ends."""
         body = {"connection": connection, "base_model": base_model, "reason": reason}
-        begun = parse(VersionView, self._http.post(f"{_model(model)}/own-versions", body))
-        with own_training(self._http, begun, _version(begun.ref), reason) as new:
+        begun = parse(VersionView, self._http.post(f"{model_path(model)}/own-versions", body))
+        with own_training(self._http, begun, version_path(begun.ref), reason) as new:
             yield new
 
     # Moves
 
     def _move(self, version: Which, move: str, reason: str | None, key: str | None) -> VersionView:
-        return parse(VersionView, self._http.post(f"{_version(version)}/{move}", {"reason": reason}, key=key))
+        return parse(VersionView, self._http.post(f"{version_path(version)}/{move}", {"reason": reason}, key=key))
 
     def activate(
         self,
         version: Which,
         *,
         reason: str | None = None,
-        idempotency_key: str | None = None,  # noqa: ARG002 - asking again is success anyway
+        idempotency_key: str | None = None,
     ) -> Version:
         ref = VersionRef.parse(str(version))
-        found = self._http.put(f"{_model(ref.model)}/active", {"version": ref.number, "reason": reason})
+        body = {"version": ref.number, "reason": reason}
+        found = self._http.put(f"{model_path(ref.model)}/active", body, key=idempotency_key)
         return Version(self, parse(VersionView, found), ACTIVATED)
 
     def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
@@ -156,7 +166,7 @@ class Remote(Tenure):
         return Version(self, self._move(version, "resume", reason, None))
 
     def checkpoints(self, ref: Which) -> list[CheckpointView]:
-        return [parse(CheckpointView, one) for one in self._http.pages(f"{_version(ref)}/checkpoints")]
+        return [parse(CheckpointView, one) for one in self._http.pages(f"{version_path(ref)}/checkpoints")]
 
     def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         return Version(self, self._move(version, "retry", reason, idempotency_key))
@@ -165,7 +175,7 @@ class Remote(Tenure):
         return Version(self, self._move(version, "approve", reason, idempotency_key))
 
     def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
-        found = self._http.delete(_version(version), key=idempotency_key, reason=reason)
+        found = self._http.delete(version_path(version), key=idempotency_key, reason=reason)
         return Version(self, parse(VersionView, found), GONE)
 
     # Deployments
@@ -173,13 +183,13 @@ class Remote(Tenure):
     def deploy(
         self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
-        found = self._http.post(f"{_version(version)}/deploy", {"reason": reason}, key=idempotency_key)
+        found = self._http.post(f"{version_path(version)}/deploy", {"reason": reason}, key=idempotency_key)
         return parse(DeploymentView, found)
 
     def undeploy(
         self, deployment: str, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
-        found = self._http.delete(_deployment(deployment), key=idempotency_key, reason=reason)
+        found = self._http.delete(deployment_path(deployment), key=idempotency_key, reason=reason)
         return parse(DeploymentView, found)
 
     def attach(
@@ -191,7 +201,7 @@ class Remote(Tenure):
         idempotency_key: str | None = None,
     ) -> DeploymentView:
         body = {"deployment": deployment, "reason": reason}
-        return parse(DeploymentView, self._http.post(f"{_version(version)}/attach", body, key=idempotency_key))
+        return parse(DeploymentView, self._http.post(f"{version_path(version)}/attach", body, key=idempotency_key))
 
     # Declarations
 
@@ -201,61 +211,58 @@ class Remote(Tenure):
         return [parse(ChangeView, one) for one in answer["items"]]
 
     def declare_connection(self, name: str, settings: Mapping[str, object]) -> ConnectionView:
+        check_name(name, "connection")
         return parse(ConnectionView, self._http.post("/connections", {**settings, "name": name}))
 
     def remove_connection(self, name: str) -> None:
-        self._http.delete(_connection(name))
+        self._http.delete(connection_path(name))
 
     def set_policy(self, model: str, policy: Mapping[str, object]) -> Mapping[str, object]:
-        return self._http.put(f"{_model(model)}/policy", dict(policy))
+        return self._http.put(f"{model_path(model)}/policy", dict(policy))
 
     def policy(self, model: str, *, as_of: AsOf = None) -> Mapping[str, object]:
-        return self._http.get(f"{_model(model)}/policy", as_of=_time(as_of))
+        return self._http.get(f"{model_path(model)}/policy", as_of=time_asked(as_of))
 
     def policy_plan(self, model: str, *, as_of: AsOf = None) -> list[StepView]:
-        found = self._http.pages(f"{_model(model)}/policy/plan", as_of=_time(as_of))
+        found = self._http.pages(f"{model_path(model)}/policy/plan", as_of=time_asked(as_of))
         return [parse(StepView, one) for one in found]
 
     def policy_replay(self, model: str, source: Path | str | Mapping[str, object] | None = None) -> ReplayView:
         document = source if isinstance(source, Mapping) or source is None else read_toml(Path(source))
-        return parse(ReplayView, self._http.post(f"{_model(model)}/policy/replay", document))
+        return parse(ReplayView, self._http.post(f"{model_path(model)}/policy/replay", document))
 
     # Questions
 
     def models(self, *, as_of: AsOf = None) -> list[ModelView]:
-        return [parse(ModelView, one) for one in self._http.pages("/models", as_of=_time(as_of))]
+        return [parse(ModelView, one) for one in self._http.pages("/models", as_of=time_asked(as_of))]
 
     def versions(
         self, model: str, *, states: Sequence[str] = (), limit: int | None = None, as_of: AsOf = None
     ) -> list[VersionView]:
-        found = self._http.pages(f"{_model(model)}/versions", state=list(states) or None, as_of=_time(as_of))
-        return (
-            [parse(VersionView, one) for _, one in zip(range(limit), found, strict=False)]
-            if limit
-            else [parse(VersionView, one) for one in found]
+        if limit is not None and limit < 1:
+            raise BadInputError(f"a page holds at least one version, not {limit}", field="limit")
+        found = self._http.pages(
+            f"{model_path(model)}/versions", limit, state=list(states) or None, as_of=time_asked(as_of)
         )
+        return [parse(VersionView, one) for one in found]
 
     def version(self, ref: str | VersionRef, *, as_of: AsOf = None) -> VersionView:
-        return parse(VersionView, self._http.get(_version(str(ref)), as_of=_time(as_of)))
+        return parse(VersionView, self._http.get(version_path(str(ref)), as_of=time_asked(as_of)))
 
     def show(self, ref: str, *, as_of: AsOf = None) -> ModelView | VersionView:
         model, number = parse_ref(ref)
         if number is not None:
             return self.version(ref, as_of=as_of)
-        return parse(ModelView, self._http.get(_model(model), as_of=_time(as_of)))
+        return parse(ModelView, self._http.get(model_path(model), as_of=time_asked(as_of)))
 
     def history(self, ref: Which, *, as_of: AsOf = None, after: int = 0) -> list[EventView]:
         model, number = parse_ref(str(ref))
-        path = _model(model) if number is None else _version(str(ref))
-        return [parse(EventView, one) for one in self._http.pages(f"{path}/events", as_of=_time(as_of), after=after)]
+        path = model_path(model) if number is None else version_path(str(ref))
+        found = self._http.pages(f"{path}/events", as_of=time_asked(as_of), after=position_asked(after))
+        return [parse(EventView, one) for one in found]
 
     def events(self, *, after: int = 0, limit: int | None = None) -> list[EventView]:
-        found = self._http.pages("/events", after=after)
-        return (
-            [parse(EventView, one) for _, one in zip(range(limit), found, strict=False)]
-            if limit is not None
-            else [parse(EventView, one) for one in found]
-        )
+        return [parse(EventView, one) for one in self._http.pages("/events", limit, after=position_asked(after))]
 
     def follow(self, ref: str | None = None, *, after: int = 0, timeout_s: float | None = None) -> Iterator[EventView]:
         """As `Tenure.follow`; a connection that breaks is made again where it ended."""
@@ -273,12 +280,16 @@ class Remote(Tenure):
             self._drive(None, "")
 
     def metrics(self, ref: Which, *, as_of: AsOf = None) -> list[MetricView]:
-        return [parse(MetricView, one) for one in self._http.pages(f"{_version(ref)}/metrics", as_of=_time(as_of))]
+        return [
+            parse(MetricView, one) for one in self._http.pages(f"{version_path(ref)}/metrics", as_of=time_asked(as_of))
+        ]
 
     def deployments(
         self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None
     ) -> list[DeploymentView]:
-        found = self._http.pages("/deployments", billed=billed, model=model, as_of=_time(as_of))
+        if model is not None:
+            check_name(model, "model")
+        found = self._http.pages("/deployments", billed=billed, model=model, as_of=time_asked(as_of))
         return [parse(DeploymentView, one) for one in found]
 
     def side_by_side(self, *, billed: bool | None = None, model: str | None = None) -> list[SideBySideView]:
@@ -286,7 +297,7 @@ class Remote(Tenure):
         return [parse(SideBySideView, one) for one in answer["items"]]
 
     def deployment(self, id: str, *, as_of: AsOf = None) -> DeploymentView:
-        return parse(DeploymentView, self._http.get(_deployment(id), as_of=_time(as_of)))
+        return parse(DeploymentView, self._http.get(deployment_path(id), as_of=time_asked(as_of)))
 
     def audit(
         self,
@@ -296,21 +307,21 @@ class Remote(Tenure):
         by: str | None = None,
         as_of: AsOf = None,
     ) -> AuditView:
-        query = {"from_": _time(from_), "to": _time(to), "as_of": _time(as_of)}
+        query = {"from_": time_asked(from_, "from"), "to": time_asked(to, "to"), "as_of": time_asked(as_of)}
         if by is None:
             return parse(AuditView, self._http.get("/audit/deployments", **query))
         return parse(AuditView, self._http.get("/audit/costs", by=by, **query))
 
     def audit_focus(self, *, from_: datetime | None = None, to: datetime | None = None, as_of: AsOf = None) -> Focus:
-        query = {"from_": _time(from_), "to": _time(to), "as_of": _time(as_of)}
+        query = {"from_": time_asked(from_, "from"), "to": time_asked(to, "to"), "as_of": time_asked(as_of)}
         text = self._http.text("/audit/deployments", format="focus", **query)
         return Focus.of_csv(text, unpriced=self.audit(from_=from_, to=to, as_of=as_of).unpriced)
 
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
-        return [parse(ConnectionView, one) for one in self._http.pages("/connections", as_of=_time(as_of))]
+        return [parse(ConnectionView, one) for one in self._http.pages("/connections", as_of=time_asked(as_of))]
 
     def test_connection(self, name: str) -> list[CheckView]:
-        return [parse(CheckView, one) for one in self._http.post(f"{_connection(name)}/test", None)["items"]]
+        return [parse(CheckView, one) for one in self._http.post(f"{connection_path(name)}/test", None)["items"]]
 
     def doctor(self) -> list[CheckView]:
         """What the server's doctor says, behind the fact that there is one."""
@@ -362,38 +373,3 @@ class Remote(Tenure):
                         yield text
         if not answered:
             raise UnavailableError("what serves this version answered, but with no completion")
-
-
-def _model(model: str) -> str:
-    return f"/models/{check_name(model, 'model')}"
-
-
-@contextmanager
-def _own_names(wanted: Wanted, body: JsonObject) -> Generator[None]:
-    """Faults name files as they are named here, not as the server keeps them."""
-    try:
-        yield
-    except BadInputError as error:
-        for path, id_ in ((wanted["train"], body["train"]), (wanted.get("validation"), body.get("validation"))):
-            if path is not None:
-                error.message = error.message.replace(f"{id_}/{Path(path).name}", str(path))
-        raise
-
-
-def _version(version: Which) -> str:
-    ref = VersionRef.parse(str(version))
-    return f"/models/{ref.model}/versions/{ref.number}"
-
-
-def _deployment(id: str) -> str:
-    return f"/deployments/{quote(id, safe='')}"
-
-
-def _connection(name: str) -> str:
-    return f"/connections/{check_name(name, 'connection')}"
-
-
-def _time(time: AsOf) -> str | None:
-    if isinstance(time, datetime):
-        return iso(time)
-    return None if time is None else str(time)

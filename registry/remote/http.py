@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 import httpx2
 
 from registry.application.access import NotAllowedError, NotSignedInError
+from registry.application.views import to_json
+from registry.domain.bounds import check_key
 from registry.domain.errors import (
     BadInputError,
     ConflictError,
@@ -36,6 +39,7 @@ PIECE_BYTES = 16 << 20
 
 Json = dict[str, Any]
 _API = "/api/v1"
+_WORDS = {errno.ENOENT: "there is no such file", errno.EISDIR: "is a folder, not a file"}
 
 
 class Http:
@@ -68,24 +72,26 @@ class Http:
         return self._answer("GET", path, query).text
 
     def post(self, path: str, body: object, *, key: str | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
-        return self._answer("POST", path, query, body, key or os.urandom(16).hex()).json()
+        return self._answer("POST", path, query, body, _key(key)).json()
 
-    def put(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
-        return self._answer("PUT", path, {}, body).json()
+    def put(self, path: str, body: object, *, key: str | None = None) -> Any:  # noqa: ANN401 - JSON
+        return self._answer("PUT", path, {}, body, key and check_key(key)).json()
 
     def delete(self, path: str, *, key: str | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
-        answer = self._answer("DELETE", path, query, key=key or os.urandom(16).hex())
+        answer = self._answer("DELETE", path, query, key=_key(key))
         return answer.json() if answer.content else None
 
-    def pages(self, path: str, **query: object) -> Iterator[Json]:
-        """The items of every page."""
+    def pages(self, path: str, items_max: int | None = None, **query: object) -> Iterator[Json]:
+        """The items of every page, `items_max` at most."""
         cursor: str | None = None
-        while True:
-            page = self.get(path, limit=PAGE, cursor=cursor, **query)
+        left = items_max
+        while left is None or left > 0:
+            page = self.get(path, limit=PAGE if left is None else min(left, PAGE), cursor=cursor, **query)
             yield from page["items"]
             cursor = page["next"]
             if cursor is None:
                 return
+            left = None if left is None else left - len(page["items"])
 
     def upload(self, path: Path, field: str) -> str:
         """The id of a file that the server has now. Streamed; checked where it is used."""
@@ -98,7 +104,8 @@ class Http:
                     )
                 )
         except OSError as error:
-            raise BadInputError(f"{path}: {error.strerror}", field=field) from error
+            fault = f"{path}: {_WORDS.get(error.errno or 0) or error.strerror}"
+            raise BadInputError(f"{fault}, so nothing was sent", field=field, faults=(fault,)) from error
         try:
             return str(_checked(answer).json()["id"])
         except BadInputError as error:
@@ -140,7 +147,7 @@ class Http:
     ) -> httpx2.Response:
         given: dict[str, Any] = {name.rstrip("_"): value for name, value in query.items() if value is not None}
         headers = {"Idempotency-Key": key} if key else {}
-        content = None if body is None else json.dumps(body, default=str).encode()
+        content = None if body is None else json.dumps(to_json(body)).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
         return _checked(
@@ -161,6 +168,10 @@ class Http:
                 time.sleep(AGAIN_S)
         with _unavailable(self.url):
             return ask()
+
+
+def _key(given: str | None) -> str:
+    return os.urandom(16).hex() if given is None else check_key(given)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from registry.embedded import Tenure, Version, Wanted
 from registry.remote import Remote, client, connect, http
 from registry.remote.http import error_of
 from registry.remote.log import RemoteLog
+from registry.remote.naming import own_names
 from registry.transport.services import Services
 from tests.api.conftest import Live, Mint
 from tests.providers.scripted import scripted
@@ -255,7 +256,7 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
     with pytest.raises(RefusedError, match="bot@1 is queued") as refused:
         remote.activate("bot@1")
     assert (refused.value.state, "cancel" in refused.value.legal) == ("queued", True)
-    with pytest.raises(BadInputError, match=r"missing\.csv: No such file") as missing:
+    with pytest.raises(BadInputError, match=r"missing\.csv: there is no such file") as missing:
         remote.fine_tune(BOT, connection="cloud", base_model="base", train=tmp_path / "missing.csv")
     assert missing.value.field == "train"
     bad = tmp_path / "bad.csv"
@@ -276,9 +277,11 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
 def test_faults_name_the_file_as_its_owner_does() -> None:
     wanted: Wanted = {"connection": "c", "base_model": "b", "train": "in/t.csv", "validation": Path("v.csv")}
     body: dict[str, Any] = {"train": "ds_1", "validation": "ds_2"}
-    with pytest.raises(BadInputError) as told, client._own_names(wanted, body):
-        raise BadInputError("ds_1/t.csv, row 3: is long\n  ds_2/v.csv, row 1: stands in t.csv, row 2, too")
-    assert told.value.message == "in/t.csv, row 3: is long\n  v.csv, row 1: stands in t.csv, row 2, too"
+    faults = ("ds_1/t.csv, row 3: is long", "ds_2/v.csv, row 1: stands in t.csv, row 2, too")
+    with pytest.raises(BadInputError) as told, own_names(wanted, body):
+        raise BadInputError("\n".join(faults), faults=faults)
+    assert told.value.faults == ("in/t.csv, row 3: is long", "v.csv, row 1: stands in t.csv, row 2, too")
+    assert str(told.value) == told.value.message == "\n".join(told.value.faults)
 
 
 class Flaky(BaseHTTPRequestHandler):

@@ -282,7 +282,7 @@ def test_a_home_is_opened_closed_and_opened_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with registry.open(home, actor="user:ana", background=False) as tenure:
         assert tenure.models() == []
-        tenure.set_policy(BOT, {})
+        tenure.apply({"models": {BOT: {}}})
     tenure.close()
     with registry.open(str(home), background=False) as again:
         assert [one.model for one in again.models()] == [BOT]

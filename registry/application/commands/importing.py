@@ -24,6 +24,8 @@ class Importing(Shared):
     ) -> VersionRef:
         """Adopt a model that was tuned elsewhere, after the provider showed that it is there."""
         check_name(model, "model")
+        if not artifact:
+            raise BadInputError("the artifact has no id: name a model of the account", field="artifact")
         provider = self._providers.of(self._reading.connection_state(connection))
         with provider_errors():
             found = provider.artifacts.get(artifact)
