@@ -47,11 +47,14 @@ class Appended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionQuery:
-    """Which versions, in which order. `after` is the cursor of the page before: opaque to everyone but the log."""
+    """Which versions, in which order. `artifact`: an id, upper and lower case alike. `after` is the cursor of the page
+    before: opaque to everyone but the log.
+    """
 
     model: str | None = None
     states: frozenset[str] = field(default_factory=frozenset[str])
     connection: str | None = None
+    artifact: str | None = None
     order: VersionOrder = "newest"
     limit: int | None = None
     after: str | None = None

@@ -11,8 +11,8 @@ from providers.ports import JobReport
 from registry.application.commands import training_request
 from registry.application.ports import VersionQuery
 from registry.application.unit import Command, Unit
-from registry.domain import deploying, versions
 from registry.domain import events as ev
+from registry.domain import versions
 from registry.domain.events import NewEvent
 from registry.domain.ids import VersionRef
 from registry.domain.plan import Action, Step
@@ -311,8 +311,8 @@ class JobSteps(Steps):
     def _shared(self, version: VersionState) -> bool:
         """Whether another version has the same artifact, perhaps by another connection to the account."""
         return any(
-            deploying.same(one.artifact_id, version.artifact_id) and one.state != "deleted"
-            for one in self._log.versions(VersionQuery()).items
+            one.state != "deleted"
+            for one in self._log.versions(VersionQuery(artifact=version.artifact_id)).items
             if one.provider == version.provider and (one.model, one.version) != (version.model, version.version)
         )
 

@@ -127,6 +127,9 @@ class Reads:
         if query.states:
             where.append(f"state IN ({', '.join('?' * len(query.states))})")
             parameters.extend(sorted(query.states))
+        if query.artifact is not None:
+            where.append("lower(doc->>'artifact_id') = lower(?)")
+            parameters.append(query.artifact)
         if query.after is not None:
             last, model, n = place_from(query.after, query.order)
             where.append(f"({value} > ? OR ({value} = ? AND (model > ? OR (model = ? AND {number} > ?))))")

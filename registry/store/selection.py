@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from registry.application.ports import DeploymentQuery, Motion, VersionOrder, VersionPage, VersionQuery
+from registry.domain.deploying import same
 from registry.domain.errors import BadInputError
 from registry.domain.states import DeploymentState, ModelState, VersionState
 from registry.store.projection import is_live, is_moving, loss
@@ -97,6 +98,7 @@ def _is_chosen(state: VersionState, query: VersionQuery) -> bool:
         (query.model is None or state.model == query.model)
         and (not query.states or state.state in query.states)
         and (query.connection is None or state.connection == query.connection)
+        and (query.artifact is None or same(state.artifact_id, query.artifact))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from math import isnan
@@ -18,6 +19,7 @@ from registry.store.duckdb_log import DuckDBLog
 from registry.store.memory_log import MemoryLog
 from registry.store.writer import Writer
 from tests.store.samples import (
+    ARTIFACT,
     EVERY_EVENT,
     START,
     Log,
@@ -417,16 +419,7 @@ def pages(log: Log, query: VersionQuery) -> list[list[str]]:
     found: list[list[str]] = []
     after = None
     while True:
-        page = log.versions(
-            VersionQuery(
-                model=query.model,
-                states=query.states,
-                connection=query.connection,
-                order=query.order,
-                limit=query.limit,
-                after=after,
-            )
-        )
+        page = log.versions(dataclasses.replace(query, after=after))
         found.append([f"{state.model}@{state.version}" for state in page.items])
         if page.next is None:
             return found
@@ -452,7 +445,7 @@ def test_versions_come_in_the_order_that_was_asked_for(log: Log) -> None:
     ]
 
 
-def test_versions_are_filtered_by_model_state_and_connection(log: Log) -> None:
+def test_versions_are_filtered_by_model_state_connection_and_artifact(log: Log) -> None:
     fill(log)
     add(log, requested("billing-bot", 2, connection="other"))
     assert pages(log, VersionQuery(model="billing-bot")) == [["billing-bot@2", "billing-bot@1"]]
@@ -460,6 +453,10 @@ def test_versions_are_filtered_by_model_state_and_connection(log: Log) -> None:
         ["support-bot@3", "support-bot@2"]
     ]
     assert pages(log, VersionQuery(connection="other")) == [["billing-bot@2"]]
+    assert pages(log, VersionQuery(artifact=ARTIFACT.id.upper(), model="support-bot")) == [
+        ["support-bot@2", "support-bot@1"]
+    ]
+    assert pages(log, VersionQuery(artifact=ARTIFACT.id[:-1])) == [[]]
     assert pages(log, VersionQuery(model="unknown", limit=3)) == [[]]
 
 
