@@ -28,7 +28,7 @@ from providers.ports import (
 from registry.domain.errors import BadInputError
 from registry.domain.states import ConnectionState
 from tests.clock import FakeClock, RealClock, SequentialIds
-from tests.cloud import Cloud, Crash, Deployed, Job, When
+from tests.cloud import Cloud, Crash, Deployed, Job, When, unmarked
 
 __all__ = [
     "Cloud",
@@ -159,7 +159,7 @@ class FakeTraining:
             name=job.name,
             status=job.status,
             outcome=job.outcome,
-            artifact=self._cloud.artifacts.get(f"ft:{job.name}") if done else None,
+            artifact=self._cloud.artifacts.get(f"ft:{unmarked(job.name)}") if done else None,
             error=job.error,
             step=1,
             steps_total=3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from registry.domain import events as ev
@@ -50,8 +50,12 @@ def request(
     price: ev.Price,
     purpose: str,
     who: Who,
+    taken: Collection[str] = (),
 ) -> list[NewEvent]:
-    """The intent to deploy a version, with the highest price that it may cost. `deployments`: all it ever had."""
+    """The intent to deploy a version, with the highest price that it may cost. `deployments`: all it ever had.
+
+    `taken`: the names of orphans. What was deployed before a home was put back to an earlier state may be one of them.
+    """
     existing = list(deployments)
     if usable(existing) is not None:
         return []
@@ -61,8 +65,13 @@ def request(
             f"{ref_of(version)} is {version.state}: there is nothing to deploy",
             hint="a version can be deployed once it is trained",
         )
-    attempt = max((one.attempt for one in existing), default=0) + 1
-    name = resource_name(registry, ref_of(version), attempt)
+    assert version.changed_at is not None
+    first = max((one.attempt for one in existing), default=0) + 1
+    names = (
+        (attempt, resource_name(registry, ref_of(version), attempt, version.changed_at))
+        for attempt in range(first, first + len(taken) + 1)
+    )
+    attempt, name = next(one for one in names if one[1] not in taken)
     deployment = deployment_id(name)
     payload = ev.DeploymentRequested(
         deployment=deployment,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NewType
 
 from registry.domain.errors import BadInputError
@@ -16,6 +17,7 @@ StreamName = NewType("StreamName", str)
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _NUMBER_PATTERN = re.compile(r"[1-9][0-9]{0,8}")
+_NUMBERS = re.compile(r"-([1-9][0-9]{0,8})-([1-9][0-9]{0,8})(?:-[a-z]{4}|-[0-9a-f]{8})?$")
 DIGITS_MAX = 18
 """Python refuses to read thousands of digits, and the database counts with 64 bits."""
 NAME_RULE = "lower-case letters, digits, '-' and '.', 1 to 63 of them, beginning and ending with a letter or digit"
@@ -80,14 +82,23 @@ def registry_stream() -> StreamName:
     return StreamName("registry:tenure")
 
 
-def resource_name(registry: str, ref: VersionRef, attempt: int, *, length_max: int = 63) -> str:
-    """`tenure-<registry>-<model>-<version>-<attempt>`, letters, digits and '-' only, cut to length with a digest.
+def resource_name(registry: str, ref: VersionRef, attempt: int, moment: datetime, *, length_max: int = 63) -> str:
+    """`tenure-<registry>-<model>-<version>-<attempt>-<mark>`, letters, digits and '-', cut to length with a digest.
 
-    Never reused: an attempt is never repeated, so a late delete cannot hit a successor.
+    Never reused: an attempt is never repeated, so a late delete cannot hit a successor. Where a home is put back to an
+    earlier state, numbers are given out again; `moment`, which the mark is made of, tells the two apart.
     """
-    whole = f"tenure-{registry}-{ref.model}-{ref.number}-{attempt}"
-    plain = whole.replace(".", "-")
-    if plain == whole and len(plain) <= length_max:
-        return plain
-    tail = f"-{ref.number}-{attempt}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return plain.removesuffix(f"-{ref.number}-{attempt}")[: length_max - len(tail)].rstrip("-") + tail
+    mark = "".join(chr(ord("a") + byte % 26) for byte in hashlib.sha256(moment.isoformat().encode()).digest()[:4])
+    end = f"-{ref.number}-{attempt}-"
+    stem = f"tenure-{registry}-{ref.model}"
+    plain = stem.replace(".", "-")
+    if plain == stem and len(plain + end + mark) <= length_max:
+        return plain + end + mark
+    tail = end + hashlib.sha256((stem + end + mark).encode()).hexdigest()[:8]
+    return plain[: length_max - len(tail)].rstrip("-") + tail
+
+
+def numbers_in(name: str) -> tuple[int, int] | None:
+    """Version and attempt, from a name that `resource_name` gave. None for any other."""
+    found = _NUMBERS.search(name)
+    return None if found is None else (int(found[1]), int(found[2]))

@@ -20,7 +20,7 @@ from registry.domain.policy import Policy
 from registry.domain.states import ConnectionState, OrphanJob, VersionState
 from registry.domain.versions import Who
 
-_NAME = re.compile(r"tenure-[^-]+-(?P<model>.+)-(?P<number>\d{1,9})-\d{1,9}")
+_NAME = re.compile(r"tenure-[^-]+-(?P<model>.+)-(?P<number>\d{1,9})-\d{1,9}(?:-[a-z]{4})?")
 """As `resource_name` gives it, where nothing had to be cut."""
 
 

@@ -92,9 +92,15 @@ def begin(
 
 def submit(version: VersionState, registry: str, who: Who, price: ev.UnitPrice | None = None) -> list[NewEvent]:
     """The intent: durable before the provider is called, with the price of training as it is now."""
-    name = resource_name(registry, ref_of(version), version.attempt)
+    name = job_name(registry, version, version.attempt)
     payload = ev.TrainingSubmitted(attempt=version.attempt, name=name, token=name, price=price)
     return [who.says(version_stream(ref_of(version)), payload)]
+
+
+def job_name(registry: str, version: VersionState, attempt: int) -> str:
+    """A version keeps its names where it is put back from a backup: what was begun for it meanwhile is its own."""
+    assert version.created_at is not None
+    return resource_name(registry, ref_of(version), attempt, version.created_at)
 
 
 def started(version: VersionState, job: ev.JobRef, who: Who) -> list[NewEvent]:

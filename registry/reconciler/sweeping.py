@@ -7,7 +7,6 @@ it again gives nothing, so a sweep that was killed half-way is simply made again
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from registry.application.ports import DeploymentQuery
 from registry.application.unit import Command, Unit
 from registry.domain import deploying, sweeping
 from registry.domain.events import NewEvent
-from registry.domain.ids import VersionRef, resource_name
+from registry.domain.ids import VersionRef, numbers_in
 from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare, parted
@@ -29,8 +28,6 @@ from registry.reconciler.performing import Done, Waiting
 from registry.reconciler.sweeping_jobs import SweepingJobs
 
 logger = logging.getLogger("tenure.reconciler")
-_NUMBERS = re.compile(r"-(\d{1,9})-(\d{1,9})(?:-[0-9a-f]{8})?$")
-"""Version and attempt, at the end of a name that `resource_name` gave."""
 
 
 class Sweeping(Steps):
@@ -143,18 +140,13 @@ class Sweeping(Steps):
         self._misses.seen(found)
 
     def _suspected(self, connection: str, report: DeploymentReport) -> VersionState | None:
-        """The version that the name was made for, if what serves there is its artifact."""
-        numbers = _NUMBERS.search(report.name)
-        if numbers is None or int(numbers[1]) == 0:
+        """The version of the number in its name whose artifact serves there."""
+        numbers = numbers_in(report.name)
+        if numbers is None:
             return None
-        registry, number, attempt = self._commands.registry_id(), int(numbers[1]), int(numbers[2])
-        for model in self._log.models():
-            ref = VersionRef(model.name, number)
-            if resource_name(registry, ref, attempt) == report.name:
-                version = self._log.version(ref)
-                if version is not None and version.connection == connection:
-                    return version if deploying.same(version.artifact_id, report.artifact_id) else None
-        return None
+        namesakes = (self._log.version(VersionRef(model.name, numbers[0])) for model in self._log.models())
+        mine = (one for one in namesakes if one is not None and one.connection == connection)
+        return next((one for one in mine if deploying.same(one.artifact_id, report.artifact_id)), None)
 
     def _reopen(self, owner: DeploymentState, report: DeploymentReport) -> None:
         who = Who(actor=f"provider:{owner.connection}", reason="it was gone, and is there again")

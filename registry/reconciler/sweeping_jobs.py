@@ -14,9 +14,10 @@ from providers.ports import JobReport, Provider
 from registry.application.unit import Command, Unit
 from registry.domain import orphan_jobs
 from registry.domain.events import NewEvent
+from registry.domain.ids import numbers_in
 from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, OrphanJob, VersionState
-from registry.domain.versions import Who
+from registry.domain.versions import Who, job_name
 from registry.reconciler.parts import Parts, Steps
 from registry.reconciler.performing import Done, Waiting
 
@@ -91,8 +92,7 @@ class SweepingJobs(Steps):
         """Those that the log does not name, once, and once their version's own polls look for no more of them."""
         models, unsure = self._models(), list[Stray]()
         for one in ended:
-            ref = orphan_jobs.made_for(one.name, models)
-            version = None if ref is None else self._log.version(ref)
+            version = self._owner(one.name, models)
             over = version is None or version.state not in {"queued", "training"}
             if over and (version is None or one.id not in (version.job_id, *version.duplicate_jobs)):
                 unsure.append((one, version))
@@ -100,6 +100,14 @@ class SweepingJobs(Steps):
         if any(one.id not in known for one, _ in unsure):
             known = self._known[name] = self._named_since(min(begun_at(one) for one, _ in unsure))
         return [(one, version) for one, version in unsure if one.id not in known]
+
+    def _owner(self, name: str, models: set[str]) -> VersionState | None:
+        """The version that the name was made for; one to which its number was given out again is another."""
+        ref, numbers = orphan_jobs.made_for(name, models), numbers_in(name)
+        version = None if ref is None else self._log.version(ref)
+        if version is None or numbers is None:
+            return None
+        return version if job_name(self._commands.registry_id(), version, numbers[1]) == name else None
 
     def _named_since(self, moment: datetime) -> frozenset[str]:
         after = self._log.position_at(moment)

@@ -50,7 +50,7 @@ def test_a_model_answers_through_its_active_version_and_a_version_through_its_de
     stage.settle()
     assert chat(stage, BOT) == chat(stage, "bot@2") == "Hello"
     (first, request), (second, _) = stage.cloud().chats[-2:]
-    assert (first.deployment_name, second.deployment_name) == ("tenure-test12-bot-1-1", "tenure-test12-bot-2-1")
+    assert [first.deployment_name, second.deployment_name] == [one.name for one in stage.deployments()]
     assert request == {"max_tokens": 5, "messages": ASK, "stream": True}
 
 

@@ -6,7 +6,7 @@ the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import cast
@@ -268,9 +268,15 @@ def gone(number: int = 1) -> Step:
 # Steps of its newest deployment
 
 
-def requested(number: int = 1, *, purpose: str = "standby", who: Who = ANA) -> Step:
+def requested(number: int = 1, *, purpose: str = "standby", who: Who = ANA, taken: Collection[str] = ()) -> Step:
     return lambda past: deploying.request(
-        past.version(number), past.deployments(number), registry="test12", price=PRICE, purpose=purpose, who=who
+        past.version(number),
+        past.deployments(number),
+        registry="test12",
+        price=PRICE,
+        purpose=purpose,
+        who=who,
+        taken=taken,
     )
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from registry.domain import deploying
 from registry.domain import events as ev
 from registry.domain.states import DeploymentState
+from tests.cloud import unmarked
 from tests.domain.histories import (
     ACTIVE,
     DEPLOYING,
@@ -33,7 +34,11 @@ def test_a_deployment_is_asked_for_accepted_and_serves() -> None:
     history = given(*TRAINED)
     past = history.when(requested()).gives(ev.DeploymentRequested)
     deployment = past.deployment()
-    assert (deployment.state, deployment.name, deployment.attempt) == ("requested", "tenure-test12-bot-1-1", 1)
+    assert (deployment.state, unmarked(deployment.name), deployment.attempt) == (
+        "requested",
+        "tenure-test12-bot-1-1",
+        1,
+    )
     assert (deployment.hourly, deployment.price_source) == (Decimal("1.80"), "test price list")
     history.when(requested()).changes_nothing()
     history.when(accepted()).gives(ev.DeploymentAccepted)
@@ -51,8 +56,14 @@ def test_what_is_not_trained_cannot_be_deployed_or_attached() -> None:
 
 def test_a_new_attempt_has_a_new_name() -> None:
     past = given(*STANDBY, undeploy(), requested()).past
-    assert past.deployment().name == "tenure-test12-bot-1-2"
+    assert unmarked(past.deployment().name) == "tenure-test12-bot-1-2"
     assert past.deployment().id != past.deployments()[0].id
+
+
+def test_the_name_of_an_orphan_is_not_taken_again() -> None:
+    taken = given(*TRAINED, requested()).past.deployment().name
+    again = given(*TRAINED, requested(taken={taken})).past.deployment()
+    assert (unmarked(again.name), again.attempt) == ("tenure-test12-bot-1-2", 2)
 
 
 def test_a_deployment_that_serves_is_preferred_to_one_that_comes_up() -> None:

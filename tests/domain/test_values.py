@@ -77,7 +77,7 @@ def test_a_resource_name_fits_and_holds_only_what_every_provider_allows(
     subject: tuple[str, str, int, int], length_max: int
 ) -> None:
     registry, model, number, attempt = subject
-    name = resource_name(registry, VersionRef(model, number), attempt, length_max=length_max)
+    name = resource_name(registry, VersionRef(model, number), attempt, NOW, length_max=length_max)
     assert len(name) <= length_max
     assert re.fullmatch(r"tenure-[a-z0-9][a-z0-9-]*[a-z0-9]", name)
 
@@ -86,16 +86,32 @@ def test_a_resource_name_fits_and_holds_only_what_every_provider_allows(
 def test_two_attempts_never_share_a_resource_name(
     one: tuple[str, str, int, int], other: tuple[str, str, int, int]
 ) -> None:
-    first = resource_name(one[0], VersionRef(one[1], one[2]), one[3])
-    second = resource_name(other[0], VersionRef(other[1], other[2]), other[3])
+    first = resource_name(one[0], VersionRef(one[1], one[2]), one[3], NOW)
+    second = resource_name(other[0], VersionRef(other[1], other[2]), other[3], NOW)
     assert (first == second) == (one == other)
 
 
 def test_a_short_name_stays_readable_and_a_dotted_or_long_one_gets_a_digest() -> None:
-    assert resource_name("abc234", VersionRef("bot", 3), 1) == "tenure-abc234-bot-3-1"
-    assert re.fullmatch(r"tenure-abc234-v1-2-3-1-[0-9a-f]{8}", resource_name("abc234", VersionRef("v1.2", 3), 1))
-    assert resource_name("abc234", VersionRef("v1-2", 3), 1) != resource_name("abc234", VersionRef("v1.2", 3), 1)
-    assert resource_name("abc234", VersionRef("a" * 63, 3), 1).startswith("tenure-abc234-aaa")
+    def named(model: str) -> str:
+        return resource_name("abc234", VersionRef(model, 3), 1, NOW)
+
+    assert re.fullmatch(r"tenure-abc234-bot-3-1-[a-z]{4}", named("bot"))
+    assert re.fullmatch(r"tenure-abc234-v1-2-3-1-[0-9a-f]{8}", named("v1.2"))
+    assert named("v1-2") != named("v1.2")
+    assert named("a" * 63).startswith("tenure-abc234-aaa")
+
+
+@pytest.mark.parametrize("model", ["bot", "bot-7-1", "v1.2", "a" * 63])
+def test_a_number_that_is_given_out_again_after_a_restore_has_another_name(model: str) -> None:
+    names = {
+        resource_name("abc234", VersionRef(model, 3), 2, NOW + timedelta(microseconds=later)) for later in range(9)
+    }
+    assert len(names) == 9
+    assert {ids.numbers_in(name) for name in names} == {(3, 2)}
+
+
+def test_numbers_are_read_from_no_other_name() -> None:
+    assert [ids.numbers_in(name) for name in ("prod", "bot-0-1", "bot-1", "bot-1-1-ab")] == [None] * 4
 
 
 # Durations

@@ -10,6 +10,7 @@ from registry.domain import deploying, versions
 from registry.domain import events as ev
 from registry.domain.errors import BadInputError
 from registry.domain.versions import Who, legal
+from tests.cloud import unmarked
 from tests.domain.histories import (
     ACTIVE,
     ANA,
@@ -79,7 +80,7 @@ def test_a_job_is_submitted_started_and_finished() -> None:
     version = past.version()
     assert (version.state, version.artifact_id, version.job_final) == ("trained", "ft:1", True)
     assert version.trained_at == version.changed_at == past.now
-    assert version.job_name == version.job_token == "tenure-test12-bot-1-1"
+    assert unmarked(version.job_token or "") == version.job_name == "tenure-test12-bot-1-1"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_trying_again_is_another_attempt_under_another_name() -> None:
     assert version.approvals == (), "an approval was for what is not there any more"
     history.when(retry()).changes_nothing()
     past.append(submitted()(past))
-    assert version.job_name == "tenure-test12-bot-1-2"
+    assert unmarked(version.job_name or "") == "tenure-test12-bot-1-2"
 
 
 def test_what_no_provider_trained_cannot_be_tried_again() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.domain.ids import VersionRef
+from tests.cloud import unmarked
 from tests.fakes import Crash, When
 from tests.stage import BOT, PASS_S, PASSES_MAX, Stage
 
@@ -59,15 +60,18 @@ def check(stage: Stage) -> None:
     cloud = stage.cloud()
     assert stage.active_ref() == "bot@1"
     assert [stage.state(ref) for ref in (FIRST, SECOND)] == ["active", "retired"]
-    assert sorted(job.name for job in cloud.jobs.values()) == ["tenure-test12-bot-1-1", "tenure-test12-bot-2-1"]
-    assert [one.name for one in stage.deployments()] == [
+    assert sorted(unmarked(job.name) for job in cloud.jobs.values()) == [
+        "tenure-test12-bot-1-1",
+        "tenure-test12-bot-2-1",
+    ]
+    assert [unmarked(one.name) for one in stage.deployments()] == [
         "tenure-test12-bot-1-1",
         "tenure-test12-bot-2-1",
         "tenure-test12-bot-1-2",
     ]
     assert sorted(bill.name for bill in cloud.bills) == sorted(one.name for one in stage.deployments())
-    assert [bill.name for bill in cloud.bills if bill.to is None] == ["tenure-test12-bot-1-2"]
-    assert [one.name for one in cloud.deployments.values()] == ["tenure-test12-bot-1-2"]
+    assert [unmarked(bill.name) for bill in cloud.bills if bill.to is None] == ["tenure-test12-bot-1-2"]
+    assert [unmarked(one.name) for one in cloud.deployments.values()] == ["tenure-test12-bot-1-2"]
     assert stage.unbilled_seconds() == 0
     types = stage.types()
     for once in ("training-submitted", "training-started", "version-trained"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
+from tests.cloud import unmarked
 from tests.fakes import When, provider_error
 from tests.stage import ANA, PASS_S, Stage
 
@@ -34,7 +35,7 @@ def test_a_deployment_that_does_not_come_up_is_deleted_and_the_activation_abando
     assert stage.unbilled_seconds() == 0
     stage.activate(second)
     stage.settle()
-    assert (stage.active_ref(), stage.deployments()[-1].name) == ("bot@2", "tenure-test12-bot-2-2")
+    assert (stage.active_ref(), unmarked(stage.deployments()[-1].name)) == ("bot@2", "tenure-test12-bot-2-2")
 
 
 def test_a_deployment_that_vanishes_while_it_comes_up_has_failed(stage: Stage) -> None:

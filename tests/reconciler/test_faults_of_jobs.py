@@ -65,7 +65,7 @@ def test_a_job_that_the_provider_made_twice_is_recorded_and_the_second_is_stoppe
     stage.settle()
     assert stage.state(ref) == "trained"
     found = next(event for event in stage.history(str(ref)) if event.type == "duplicate-job-found")
-    assert found.data["job"] == {"id": "job-2", "name": "tenure-test12-bot-1-1", "status": "running"}
+    assert found.data["job"] == {"id": "job-2", "name": cloud.jobs["job-1"].name, "status": "running"}
     assert [job.outcome for job in cloud.jobs.values()] == ["succeeded", "cancelled"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from providers.errors import UnavailableError
 from registry.domain.errors import RefusedError
 from registry.domain.ids import VersionRef
+from tests.cloud import unmarked
 from tests.fakes import provider_error
 from tests.stage import ANA, BEN, BOT, Stage
 
@@ -35,7 +36,7 @@ def test_a_version_is_trained_deployed_activated_replaced_and_comes_back(stage: 
     stage.settle()
     stage.let_pass(minutes=11)
     assert (stage.active_ref(), stage.states()) == ("bot@1", ["deleted", "deleted", "serving"])
-    assert [one.name for one in stage.deployments()] == [
+    assert [unmarked(one.name) for one in stage.deployments()] == [
         "tenure-test12-bot-1-1",
         "tenure-test12-bot-2-1",
         "tenure-test12-bot-1-2",
@@ -175,7 +176,8 @@ def test_a_failed_job_fails_its_version_and_a_retry_is_another_attempt(stage: St
     stage.registry.commands.retry(ref, ANA)
     stage.settle()
     assert (stage.state(ref), stage.version(ref).attempt, stage.version(ref).error) == ("trained", 2, None)
-    assert sorted(one.name for one in stage.cloud().jobs.values()) == ["tenure-test12-bot-1-1", "tenure-test12-bot-1-2"]
+    names = sorted(unmarked(one.name) for one in stage.cloud().jobs.values())
+    assert names == ["tenure-test12-bot-1-1", "tenure-test12-bot-1-2"]
 
 
 def test_a_job_that_vanished_fails_its_version(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -72,7 +72,7 @@ def _no_intent() -> Planting:
 def replace_token(steps: JobSteps, version: Any) -> Any:
     from registry.application.commands import training_request
 
-    name = resource_name("test12", versions.ref_of(version), version.attempt)
+    name = versions.job_name("test12", version, version.attempt)
     copy = replace(version, job_name=name, job_token=name)
     return training_request(steps._home, copy, "test12")
 
@@ -89,7 +89,8 @@ def _one_empty_list() -> Planting:
 
 @bug("a second deployment takes the name of the first")
 def _name_reused() -> Planting:
-    return patch.object(deploying, "resource_name", lambda registry, ref, _: resource_name(registry, ref, 1))
+    always = datetime(2026, 1, 1, tzinfo=UTC)
+    return patch.object(deploying, "resource_name", lambda registry, ref, *_: resource_name(registry, ref, 1, always))
 
 
 @bug("a deployment is billed from when it serves")

@@ -68,7 +68,16 @@ class Deployments(Shared):
         price = self.price(connection, base_model=version.base_model)
         policy, spending = self.limits.spending(model.name, activating=version if purpose == "activation" else None)
         budget.check_deployment(policy, price, spending)
-        events = deploying.request(version, mine, registry=self.registry_id(), price=price, purpose=purpose, who=who)
+        live = self._log.deployments(DeploymentQuery(connection=version.connection, live=True))
+        events = deploying.request(
+            version,
+            mine,
+            registry=self.registry_id(),
+            price=price,
+            purpose=purpose,
+            who=who,
+            taken={one.name for one in live if one.orphan},
+        )
         for event in events:
             unit.deployment(event.stream.partition(":")[2])
         return events, {"deployment": events[0].stream.partition(":")[2]}
