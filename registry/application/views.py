@@ -99,6 +99,9 @@ class VersionView(View):
     """The day on which the provider takes the base model away, and this version with it; None: it has not said."""
     stream_version: int
 
+    def __str__(self) -> str:
+        return self.ref
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointView(View):

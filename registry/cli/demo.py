@@ -273,7 +273,7 @@ class Life:
     def _keep(self, name: str, ask: Callable[[str], Handle]) -> str:
         """The version that this step has made or makes now; another one where the former was deleted."""
         for attempt in range(1, KEYS_MAX):
-            view = ask(f"tenure-demo-{self._digest()}-{name}-{attempt}").view
+            view = ask(f"tenure-demo-{self._digest()}-{name}-{attempt}")
             if view.state != "deleted":
                 self._refs.append(view.ref)
                 return view.ref
@@ -294,7 +294,7 @@ class Life:
         self._command("activate", ref, "--wait", "--reason", reason)
         asked = self._tenure.activate(ref, reason=reason)
         with progress() as report:
-            view = asked.wait(on_progress=report).view
+            view = asked.wait(on_progress=report)
         typer.echo(f"{ref} is {view.state}.")
 
     def _ask(self, ref: str) -> None:

@@ -77,7 +77,7 @@ def pause(version: Version, reason: Reason = None, as_json: AsJson = False) -> N
     Example: tenure pause support-bot@3 --reason "the data are looked at again"
     """
     with opened(interrupted=LATER) as tenure:
-        present(tenure.pause(version, reason=reason).view, as_json=as_json)
+        present(tenure.pause(version, reason=reason), as_json=as_json)
 
 
 def resume(version: Version, reason: Reason = None, as_json: AsJson = False) -> None:
@@ -86,7 +86,7 @@ def resume(version: Version, reason: Reason = None, as_json: AsJson = False) -> 
     Example: tenure resume support-bot@3
     """
     with opened(interrupted=LATER) as tenure:
-        present(tenure.resume(version, reason=reason).view, as_json=as_json)
+        present(tenure.resume(version, reason=reason), as_json=as_json)
 
 
 def retry(
@@ -137,9 +137,9 @@ def finish(tenure: Tenure, version: Handle, *, wait: bool = False, timeout_s: fl
     """Where the version stands after one pass of the reconciler, or with `wait` when its work has ended."""
     if wait:
         with progress() as report:
-            return version.wait(timeout_s=timeout_s, on_progress=_minding(tenure, report)).view
+            return version.wait(timeout_s=timeout_s, on_progress=_minding(tenure, report))
     settle(tenure)
-    return version.refresh().view
+    return version.refresh()
 
 
 def _minding(tenure: Tenure, report: Report) -> Report:

@@ -12,42 +12,42 @@ class Moves(Working):
         """Make it the active version: deploy it where needed, probe it, move the pointer, retire what was active."""
         ref = ref_of(version)
         self._registry.commands.activate(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref), frozenset({"active", "trained", "retired", "deleted"}))
+        return Version.of(self, self.version(ref), frozenset({"active", "trained", "retired", "deleted"}))
 
     def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.retire(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref))
+        return Version.of(self, self.version(ref))
 
     def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.cancel(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref), frozenset({"cancelled"}))
+        return Version.of(self, self.version(ref), frozenset({"cancelled"}))
 
     def pause(self, version: Which, *, reason: str | None = None) -> Version:
         """Pause the job of a version that trains, where the provider can."""
         self._registry.jobs.steer(ref_of(version), "pause", self._who(reason))
-        return Version(self, self.version(ref_of(version)))
+        return Version.of(self, self.version(ref_of(version)))
 
     def resume(self, version: Which, *, reason: str | None = None) -> Version:
         self._registry.jobs.steer(ref_of(version), "resume", self._who(reason))
-        return Version(self, self.version(ref_of(version)))
+        return Version.of(self, self.version(ref_of(version)))
 
     def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.retry(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref))
+        return Version.of(self, self.version(ref))
 
     def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         ref = ref_of(version)
         self._registry.commands.approve(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref))
+        return Version.of(self, self.version(ref))
 
     def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         """Delete the artifact for good, after every deployment of it."""
         ref = ref_of(version)
         self._registry.commands.delete(ref, *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref), GONE)
+        return Version.of(self, self.version(ref), GONE)
 
     # Deployments
 

@@ -43,11 +43,11 @@ class Questions(Opened):
         query = VersionQuery(model=model, states=frozenset(states), limit=limit)
         return self._registry.reading.versions(query, as_of)[0]
 
-    def version(self, ref: str | VersionRef, *, as_of: AsOf = None) -> VersionView:
-        return self._registry.reading.version(ref if isinstance(ref, VersionRef) else VersionRef.parse(ref), as_of)
+    def version(self, ref: Which | VersionRef, *, as_of: AsOf = None) -> VersionView:
+        return self._registry.reading.version(VersionRef.parse(str(ref)), as_of)
 
-    def show(self, ref: str, *, as_of: AsOf = None) -> ModelView | VersionView:
-        model, number = parse_ref(ref)
+    def show(self, ref: Which, *, as_of: AsOf = None) -> ModelView | VersionView:
+        model, number = parse_ref(str(ref))
         if number is None:
             return self._registry.reading.model(model, as_of)
         return self._registry.reading.version(VersionRef(model, number), as_of)
@@ -133,7 +133,7 @@ class Questions(Opened):
         document = source if isinstance(source, Mapping) or source is None else read_toml(Path(source))
         return self._registry.replaying.replay(model, document)
 
-    def chat(self, ref: str, messages: Sequence[Mapping[str, object]], **options: object) -> Iterator[str]:
+    def chat(self, ref: Which, messages: Sequence[Mapping[str, object]], **options: object) -> Iterator[str]:
         """The answer of the active version (or of the version named), piece by piece as it comes.
 
         `options` are those of OpenAI's chat completions. Raises RefusedError when nothing serves it.
@@ -141,4 +141,4 @@ class Questions(Opened):
         from registry.application.chatting import stream_text
 
         one = self._registry
-        return stream_text(one.reading, one.log, one.providers, ref, messages, options, clock=one.clock)
+        return stream_text(one.reading, one.log, one.providers, str(ref), messages, options, clock=one.clock)

@@ -49,7 +49,7 @@ class Training(Working):
         Raises BadInputError with every fault, RefusedError, NotFoundError.
         """
         ref = self._registry.commands.fine_tune(fine_tune(model, **wanted), *self._asked(reason, idempotency_key))
-        return Version(self, self.version(ref))
+        return Version.of(self, self.version(ref))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
         """What training would take and cost; starts nothing and records nothing."""
@@ -68,7 +68,7 @@ class Training(Working):
         ref = self._registry.commands.import_version(
             model, connection, artifact, base_model, *self._asked(reason, idempotency_key)
         )
-        return Version(self, self.version(ref))
+        return Version.of(self, self.version(ref))
 
     def importable(self, connection: str) -> list[Json]:
         """The tuned models that a connection's account has, each with the versions here that have it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
-from registry.application.views import MetricView, VersionView
+from registry.application.views import MetricView, VersionView, to_json
 from registry.domain.errors import TenureError
 from registry.domain.ids import VersionRef
 
@@ -29,34 +29,36 @@ class Waiting(Protocol):
     ) -> VersionView: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version as it was when it was last read; attributes are `VersionView`'s. `refresh()` reads it again."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version(VersionView):
+    """A version as it was when it was last read; `refresh()` reads it again."""
 
-    tenure: Waiting
-    view: VersionView
-    until: frozenset[str] = WANTED
+    tenure: Waiting = field(repr=False, compare=False)
+    until: frozenset[str] = field(default=WANTED, repr=False, compare=False)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(object.__getattribute__(self, "view"), name)
-
-    def __str__(self) -> str:
-        return self.view.ref
+    @classmethod
+    def of(cls, tenure: Waiting, view: VersionView, until: frozenset[str] = WANTED) -> Version:
+        told = {one.name: getattr(view, one.name) for one in fields(VersionView)}
+        return cls(**told, tenure=tenure, until=until)
 
     def as_json(self) -> dict[str, object]:
-        return self.view.as_json()
+        return {one.name: to_json(getattr(self, one.name)) for one in fields(VersionView)}
 
     def refresh(self) -> Version:
-        return Version(self.tenure, self.tenure.version(self.view.ref), self.until)
+        return Version.of(self.tenure, self.tenure.version(self.ref), self.until)
 
     def wait(self, timeout_s: float | None = None, on_progress: Progress | None = None) -> Version:
-        """Until what was asked for has come about, driving the work. Raises TenureError when it came to nothing."""
-        view = self.tenure.wait(self.view.ref, until=self.until, timeout_s=timeout_s, on_progress=on_progress)
+        """Until what was asked for has come about, driving the work; the version as it is then.
+
+        Raises TenureError when it came to nothing, or after `timeout_s`: the work goes on then, and may be waited for
+        again.
+        """
+        view = self.tenure.wait(self.ref, until=self.until, timeout_s=timeout_s, on_progress=on_progress)
         if view.state not in self.until:
             raise TenureError(f"{view.ref} is {view.state}: {view.error or 'stopped'}")
         if view.error is not None and view.state == "trained":
             raise TenureError(f"{view.ref} was not activated: {view.error}")
-        return Version(self.tenure, view, self.until)
+        return Version.of(self.tenure, view, self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class NewVersion:
         return self.ref
 
 
-Which = str | Version | NewVersion
+Which = str | VersionView | NewVersion
 """A version, as whoever asks for something has it."""
 
 

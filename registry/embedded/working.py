@@ -74,12 +74,14 @@ class Working(Questions):
             self._registry.reconciler.run(paced=True)
         log.wait(head, STEP_S)
 
-    def follow(self, ref: str | None = None, *, after: int = 0, timeout_s: float | None = None) -> Iterator[EventView]:
+    def follow(
+        self, ref: Which | None = None, *, after: int = 0, timeout_s: float | None = None
+    ) -> Iterator[EventView]:
         """Events as they come, from a position on; ends when nothing came for `timeout_s`. Drives the work, too."""
         log = self._registry.log
         while True:
             head = log.head()
-            streams = self._registry.reading.streams(ref) if ref is not None else None
+            streams = self._registry.reading.streams(str(ref)) if ref is not None else None
             for event in log.read(streams=streams, after=after, until=head):
                 yield EventView.of(event)
             after = max(after, head)

@@ -90,7 +90,7 @@ class Remote(Tenure):
         body = {**self._wanted(model, wanted), "reason": reason}
         with own_names(wanted, body):
             found = self._http.post(f"{model_path(model)}/versions", body, key=idempotency_key)
-        return Version(self, parse(VersionView, found))
+        return Version.of(self, parse(VersionView, found))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
         body = self._wanted(model, wanted)
@@ -119,7 +119,7 @@ class Remote(Tenure):
         idempotency_key: str | None = None,
     ) -> Version:
         body = {"connection": connection, "artifact": {"id": artifact}, "base_model": base_model, "reason": reason}
-        return Version(
+        return Version.of(
             self, parse(VersionView, self._http.post(f"{model_path(model)}/versions", body, key=idempotency_key))
         )
 
@@ -151,32 +151,32 @@ class Remote(Tenure):
         ref = VersionRef.parse(str(version))
         body = {"version": ref.number, "reason": reason}
         found = self._http.put(f"{model_path(ref.model)}/active", body, key=idempotency_key)
-        return Version(self, parse(VersionView, found), ACTIVATED)
+        return Version.of(self, parse(VersionView, found), ACTIVATED)
 
     def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
-        return Version(self, self._move(version, "retire", reason, idempotency_key))
+        return Version.of(self, self._move(version, "retire", reason, idempotency_key))
 
     def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
-        return Version(self, self._move(version, "cancel", reason, idempotency_key), frozenset({"cancelled"}))
+        return Version.of(self, self._move(version, "cancel", reason, idempotency_key), frozenset({"cancelled"}))
 
     def pause(self, version: Which, *, reason: str | None = None) -> Version:
-        return Version(self, self._move(version, "pause", reason, None))
+        return Version.of(self, self._move(version, "pause", reason, None))
 
     def resume(self, version: Which, *, reason: str | None = None) -> Version:
-        return Version(self, self._move(version, "resume", reason, None))
+        return Version.of(self, self._move(version, "resume", reason, None))
 
     def checkpoints(self, ref: Which) -> list[CheckpointView]:
         return [parse(CheckpointView, one) for one in self._http.pages(f"{version_path(ref)}/checkpoints")]
 
     def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
-        return Version(self, self._move(version, "retry", reason, idempotency_key))
+        return Version.of(self, self._move(version, "retry", reason, idempotency_key))
 
     def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
-        return Version(self, self._move(version, "approve", reason, idempotency_key))
+        return Version.of(self, self._move(version, "approve", reason, idempotency_key))
 
     def delete(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
         found = self._http.delete(version_path(version), key=idempotency_key, reason=reason)
-        return Version(self, parse(VersionView, found), GONE)
+        return Version.of(self, parse(VersionView, found), GONE)
 
     # Deployments
 
@@ -246,11 +246,11 @@ class Remote(Tenure):
         )
         return [parse(VersionView, one) for one in found]
 
-    def version(self, ref: str | VersionRef, *, as_of: AsOf = None) -> VersionView:
+    def version(self, ref: Which | VersionRef, *, as_of: AsOf = None) -> VersionView:
         return parse(VersionView, self._http.get(version_path(str(ref)), as_of=time_asked(as_of)))
 
-    def show(self, ref: str, *, as_of: AsOf = None) -> ModelView | VersionView:
-        model, number = parse_ref(ref)
+    def show(self, ref: Which, *, as_of: AsOf = None) -> ModelView | VersionView:
+        model, number = parse_ref(str(ref))
         if number is not None:
             return self.version(ref, as_of=as_of)
         return parse(ModelView, self._http.get(model_path(model), as_of=time_asked(as_of)))
@@ -264,7 +264,9 @@ class Remote(Tenure):
     def events(self, *, after: int = 0, limit: int | None = None) -> list[EventView]:
         return [parse(EventView, one) for one in self._http.pages("/events", limit, after=position_asked(after))]
 
-    def follow(self, ref: str | None = None, *, after: int = 0, timeout_s: float | None = None) -> Iterator[EventView]:
+    def follow(
+        self, ref: Which | None = None, *, after: int = 0, timeout_s: float | None = None
+    ) -> Iterator[EventView]:
         """As `Tenure.follow`; a connection that breaks is made again where it ended."""
         if ref is not None:
             self.show(ref)
@@ -350,8 +352,8 @@ class Remote(Tenure):
                 return
             self._drive(limit, "")
 
-    def chat(self, ref: str, messages: Sequence[Mapping[str, object]], **options: object) -> Iterator[str]:
-        body = {**options, "model": ref, "messages": [dict(one) for one in messages], "stream": True}
+    def chat(self, ref: Which, messages: Sequence[Mapping[str, object]], **options: object) -> Iterator[str]:
+        body = {**options, "model": str(ref), "messages": [dict(one) for one in messages], "stream": True}
         return self._pieces(body)
 
     def _pieces(self, body: Mapping[str, object]) -> Iterator[str]:

@@ -99,10 +99,10 @@ def test_the_whole_life_of_a_version_from_elsewhere(remote: Remote, stage: Stage
     with working(stage):
         begun = fine_tune(remote, stage, validation=str(stage.train), reason="refunds", hyperparameters={"n_epochs": 1})
         version = begun.wait(timeout_s=60, on_progress=lambda view, _: told.append(view.state))
-        assert (str(version), version.view.state, told[-1]) == ("bot@1", "trained", "trained")
-        assert remote.activate(version, reason="better").wait(timeout_s=60).view.active
+        assert (str(version), version.state, told[-1]) == ("bot@1", "trained", "trained")
+        assert remote.activate(version, reason="better").wait(timeout_s=60).active
         second = fine_tune(remote, stage, activate=True).wait(timeout_s=60)
-        assert second.view.state == "active"
+        assert second.state == "active"
         assert [one.state for one in remote.deployments()] == ["deleted", "serving"]
     assert remote.version("bot@2") == stage.registry.reading.version(VersionRef.parse("bot@2"))
     assert [one.ref for one in remote.versions(BOT)] == ["bot@2", "bot@1"]
@@ -140,11 +140,11 @@ def test_a_training_job_that_nobody_knows_comes_with_its_connection(remote: Remo
 
 def test_moves_and_deployments_from_elsewhere(remote: Remote, stage: Stage) -> None:
     fine_tune(remote, stage)
-    assert remote.cancel("bot@1", reason="wrong").view.state == "cancelled"
+    assert remote.cancel("bot@1", reason="wrong").state == "cancelled"
     stage.settle()
-    assert remote.retry("bot@1").view.attempt == 2
+    assert remote.retry("bot@1").attempt == 2
     stage.settle()
-    assert remote.approve("bot@1").view.approvals == ("user:ana",)
+    assert remote.approve("bot@1").approvals == ("user:ana",)
     deployment = remote.deploy("bot@1", reason="standby")
     with working(stage):
         assert remote.wait_for_deployment(deployment.id, until=frozenset({"serving"}), timeout_s=60).state == "serving"
@@ -152,12 +152,12 @@ def test_moves_and_deployments_from_elsewhere(remote: Remote, stage: Stage) -> N
         assert remote.undeploy(deployment.name, reason="unused").state == "deleting"
         assert remote.wait_for_deployment(deployment.id, until=frozenset({"deleted"}), timeout_s=60).state == "deleted"
         remote.activate("bot@1").wait(timeout_s=60)
-        assert remote.retire("bot@1").view.state == "retired"
-        assert remote.delete("bot@1").wait(timeout_s=60).view.state == "deleted"
+        assert remote.retire("bot@1").state == "retired"
+        assert remote.delete("bot@1").wait(timeout_s=60).state == "deleted"
     artifact = stage.version(stage.trained()).artifact
     assert artifact is not None
     assert artifact.id in {one["id"] for one in remote.importable("cloud")}
-    assert remote.import_version("copy", connection="cloud", artifact=artifact.id).view.ref == "copy@1"
+    assert remote.import_version("copy", connection="cloud", artifact=artifact.id).ref == "copy@1"
 
 
 def test_declarations_and_work_from_elsewhere(remote: Remote, stage: Stage, tmp_path: Path) -> None:

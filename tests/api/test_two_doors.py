@@ -160,7 +160,7 @@ def test_a_key_holds_an_activation_too(here: Tenure, remote: Remote, stage: Stag
     here.activate("bot@2")
     stage.settle()
     assert stage.active_ref() == "bot@2"
-    assert remote.activate("bot@1", idempotency_key="first").view.ref == "bot@1"
+    assert remote.activate("bot@1", idempotency_key="first").ref == "bot@1"
     stage.settle()
     assert stage.active_ref() == "bot@2"
     with pytest.raises(IdempotencyConflictError):

@@ -36,7 +36,7 @@ def living(tmp_path: Path) -> Stage:
 def test_work_goes_on_by_itself(living: Stage) -> None:
     with living.tenure(background=True) as tenure:
         version = tenure.fine_tune(BOT, connection="cloud", base_model="base", train=living.train, activate=True)
-        eventually(lambda: version.refresh().view.state == "active")
+        eventually(lambda: version.refresh().state == "active")
         second = tenure.fine_tune(BOT, connection="cloud", base_model="base", train=living.train, activate=True)
         assert second.wait(timeout_s=PATIENCE_S).state == "active"
     tenure.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from datetime import UTC
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def fine_tune(tenure: Tenure, stage: Stage, **changes: object) -> Version:
 def test_a_model_is_fine_tuned_activated_asked_replaced_and_rolled_back(tenure: Tenure, stage: Stage) -> None:
     tenure.set_policy(BOT, {"superseded_grace": "0s"})
     version = fine_tune(tenure, stage, validation=stage.train, reason="refunds").wait()
-    assert (str(version), version.state, version.refresh().view) == ("bot@1", "trained", version.view)
+    assert (str(version), version.state, version.refresh()) == ("bot@1", "trained", version)
     assert tenure.activate(version, reason="better on refunds").wait().state == "active"
     assert "".join(tenure.chat(BOT, [{"role": "user", "content": "Hi"}])) == "Hello"
 
@@ -129,7 +131,7 @@ def test_a_failed_version_can_be_deleted_and_waited_for(tenure: Tenure, stage: S
 
 def test_retiring_and_approving_answer_with_the_version(tenure: Tenure, stage: Stage) -> None:
     version = fine_tune(tenure, stage, activate=True).wait()
-    assert tenure.approve(version).view.approvals == ("user:ana",)
+    assert tenure.approve(version).approvals == ("user:ana",)
     assert tenure.retire(version, reason="toxic").state == "retired"
     assert tenure.history(BOT)[-1].type == "active-version-changed"
 
@@ -311,8 +313,27 @@ def test_the_home_and_the_actor_are_taken_from_the_environment(monkeypatch: pyte
 
 def test_the_package_has_its_public_names_and_no_others() -> None:
     assert registry.Tenure is Tenure
+    assert all(getattr(registry, name) for name in registry.__all__)
+    assert sorted(dir(registry)) == sorted(registry.__all__)
+    assert issubclass(registry.NotSignedInError, registry.TenureError)
     with pytest.raises(AttributeError, match="no attribute 'close'"):
         _ = registry.close  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+
+
+@pytest.mark.parametrize("package", ["registry", "providers", "training", "statemachine"])
+def test_the_packages_say_that_they_are_typed(package: str) -> None:
+    assert (resources.files(package) / "py.typed").is_file()
+
+
+def test_a_version_has_the_fields_of_its_view_and_a_view_does_for_a_version(tenure: Tenure, stage: Stage) -> None:
+    version = fine_tune(tenure, stage).wait()
+    assert (version.ref.upper(), version.created_at.tzinfo, str(version)) == ("BOT@1", UTC, "bot@1")
+    assert version.as_json() == tenure.version(version).as_json()
+    assert "tenure=" not in repr(version)
+    (listed,) = tenure.versions(BOT)
+    assert tenure.activate(listed).wait().active
+    assert tenure.show(version) == tenure.version("bot@1")
+    assert "".join(tenure.chat(listed, [{"role": "user", "content": "hi"}]))
 
 
 def test_a_refusal_reaches_the_caller_as_it_is(tenure: Tenure, stage: Stage) -> None:

@@ -90,7 +90,7 @@ def test_work_on_one_connection_goes_on_while_another_hangs(tmp_path: Path, monk
         try:
             assert hanging.wait(PATIENCE_S)
             fast = tenure.fine_tune("fast", connection="cloud", base_model="base", train=stage.train)
-            eventually(lambda: fast.refresh().view.state == "trained")
+            eventually(lambda: fast.refresh().state == "trained")
             assert stage.state(slow) == "queued"
         finally:
             release.set()
