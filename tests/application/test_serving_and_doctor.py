@@ -132,6 +132,15 @@ def test_what_failed_and_what_is_billed_for_nothing_is_shown_with_a_remedy(stage
     assert f"deployment {deployment}" not in examined(stage), "it is about to be active"
 
 
+def test_what_nobody_here_asked_for_is_told_as_what_belongs_to_no_version(stage: Stage) -> None:
+    stage.cloud().stranger("tenure-test12-bot-9-1", "ft:lost").ours = True
+    stage.registry.reconciler.run(sweep=True)
+    (told,) = (one for name, one in examined(stage).items() if name.startswith("deployment "))
+    assert told.detail == (
+        "serving, for no version that is known here: provider:cloud, it bears our tag, and no intent of ours names it"
+    )
+
+
 def test_a_full_disk_and_a_damaged_log_are_told(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Damaged:
         def verify(self) -> int:
