@@ -140,8 +140,9 @@ def _deployments(reading: Reading) -> list[CheckView]:
         CheckView(
             name=f"deployment {one.id}",
             passed=False,
-            detail=f"{one.state}, for {f'{one.ref}, which is not active' if one.ref else 'no version that is known here'}:"
-            f" {one.requested_by}, {one.reason or 'no reason'}",
+            detail=f"{one.state}, for "
+            + (f"{one.ref}, which is not active" if one.ref else "no version that is known here")
+            + f": {one.requested_by}, {one.reason or 'no reason'}",
             remedy=f"tenure undeploy {one.id}",
         )
         for one in reading.deployments(billed=True)
