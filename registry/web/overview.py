@@ -58,6 +58,7 @@ def overview(page: Page) -> Response:
         models_total=len(models),
         billed=billed[:BILLED_SHOWN],
         billed_total=len(billed),
+        oldest=min((one.billed_from for one in billed if one.billed_from), default=None),
         rates=serving.rates(billed),
         moving=moving,
         more_moving=more,
@@ -158,7 +159,7 @@ def _retirements(page: Page) -> Iterable[Notice]:
             continue
         left = retirement.days_left(one.retires_on, page.now)
         if left <= retirement.WARNED_DAYS[-1]:
-            when = f"in {left} days" if left > 0 else "now"
+            when = f"in {left} day{'s' if left != 1 else ''}" if left > 0 else "now"
             yield Notice(
                 tone="bad" if left <= retirement.WARNED_DAYS[0] else "warn",
                 title=f"{one.ref} stops {when}",

@@ -10,12 +10,15 @@
   // Live parts
 
   let busy = false, again = false;
+  const ASKED_ONCE = ["look", "checkpoints", "said"];  // What asks a provider, or tells of a command: not with every event.
 
   async function refresh() {
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      const here = new URL(location.href);
+      for (const name of ASKED_ONCE) here.searchParams.delete(name);
+      const answer = await fetch(here, { headers: { Accept: "text/html" }, credentials: "same-origin" });
       if (toSignIn(answer)) status.textContent = "not live: you are signed out";
       else if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
@@ -30,20 +33,29 @@
       const other = fresh.getElementById(part.id);
       if (!other || other.isEqualNode(part) || beingUsed(part)) continue;
       const open = [...part.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key);
+      const scrolled = boxes(part).map((one) => [one.scrollLeft, one.scrollTop]);
+      const focus = part.contains(document.activeElement) ? document.activeElement : null;
+      const place = focus && alike(part, focus).indexOf(focus);
       const words = other.dataset.announce;
       if (words && words !== part.dataset.announce) say(words);
       part.replaceWith(document.adoptNode(other));
       for (const key of open) other.querySelector(`details[data-key="${CSS.escape(key)}"]`)?.setAttribute("open", "");
+      boxes(other).forEach((one, number) => { [one.scrollLeft, one.scrollTop] = scrolled[number] ?? [0, 0]; });
+      if (focus) (alike(other, focus).find((one) => one.isEqualNode(focus)) ?? alike(other, focus)[place])?.focus({ preventScroll: true });
     }
     drawn();
     schedule();
   }
 
-  // A part that somebody is typing in, about to confirm in, or sending from, stays as it is.
+  const boxes = (part) => [part, ...part.querySelectorAll(".scroll, pre")];
+  const alike = (part, one) => [part, ...part.querySelectorAll(one.tagName)];
+
+  // A part that somebody is typing in, about to confirm in, sending from, or copying from, stays as it is.
   function beingUsed(part) {
-    const focus = document.activeElement;
+    const focus = document.activeElement, chosen = getSelection();
     return part.querySelector("details.offer[open], form[data-send=asking]") !== null
       || (part.contains(focus) && focus.matches("input, select, textarea"))
+      || (!chosen.isCollapsed && part.contains(chosen.anchorNode))
       || part.querySelector("input:checked:not(:default), input:not(:checked):default") !== null;
   }
 
