@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from registry.application.access import NotAllowedError
 from registry.composition import Registry
-from registry.domain.errors import NotFoundError, TenureError
+from registry.domain.errors import TenureError
 from registry.transport.gate import local_path
 from registry.transport.services import Services, principal_of
 from registry.web import actions, deployments, events, lifecycle, model, overview, policy, tuning, version
@@ -170,9 +170,10 @@ def _done(services: Services, command: Handler, back: Handler) -> Callable[[Requ
 
     def run(request: Request, form: Mapping[str, str]) -> Response:
         page = page_of(request, services, path=_address(request, back), form=form)
+        page.check_read()
         try:
             return command(page)
-        except (NotFoundError, NotAllowedError):
+        except NotAllowedError:
             raise
         except TenureError as error:
             page.problem = error

@@ -123,7 +123,8 @@ def test_deploy_a_standby_and_attach_what_is_there(page: Page, site: Site) -> No
     expect(page.locator("#deploycard")).to_contain_text("it has a deployment already")
     page.get_by_label("Name, resource id or ARN").fill("no-such-deployment")
     page.get_by_role("button", name="Attach").click()
-    expect(page.get_by_text("has no deployment 'no-such-deployment'")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("has no deployment 'no-such-deployment'")
+    expect(page.get_by_label("Name, resource id or ARN")).to_have_value("no-such-deployment")
 
 
 def test_what_is_refused_is_told_on_the_page_it_was_asked_on(page: Page, site: Site) -> None:
