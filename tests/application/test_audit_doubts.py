@@ -235,6 +235,16 @@ def test_what_is_attached_costs_what_it_cost_since_it_was_made(stage: Stage) -> 
     assert [one.hourly_rate for one in entry.intervals] == [Decimal(2), Decimal(9)]
 
 
+def test_what_is_attached_is_billed_from_now_at_the_latest_whatever_its_providers_clock_says(stage: Stage) -> None:
+    ref = stage.trained()
+    (artifact,) = stage.cloud().artifacts
+    made = stage.cloud().stranger("by-hand", artifact)
+    made.created_at += timedelta(hours=5)
+    stage.registry.commands.attach(ref, made.id, ANA)
+    stage.clock.advance(hours=1)
+    assert spans(stage) == [(60.0, True)]
+
+
 def test_a_commitment_that_is_told_later_is_billed_to_its_end(stage: Stage) -> None:
     deployment = standby(stage)
     made = next(iter(stage.cloud().deployments.values()))

@@ -112,7 +112,8 @@ class Deployments(Shared):
         if known is not None and name_or_id == known.id:
             name_or_id = known.name
         report = self._attachable(self._providers.of(connection), version, name_or_id)
-        since = report.created_at or self._clock()
+        now = self._clock()
+        since = min(report.created_at or now, now)  # a provider's clock may be ahead of ours
 
         def decide(unit: Unit) -> tuple[Sequence[NewEvent], dict[str, object]]:
             current = self._version(unit, ref)
