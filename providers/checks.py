@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from providers.errors import ProviderError, RejectedError
+from providers.extras import NotInstalledError
 from providers.ports import ConnectionCheck
 
 UNREACHED = "see that the endpoint is right and can be reached from here (proxy, ca_bundle), then test again"
@@ -15,5 +16,9 @@ def checked(name: str, look: Callable[[], str], remedy: str) -> ConnectionCheck:
     try:
         return ConnectionCheck(name=name, passed=True, detail=look())
     except ProviderError as error:
-        advice = remedy if isinstance(error, RejectedError) else UNREACHED
+        advice = UNREACHED
+        if isinstance(error, NotInstalledError):
+            advice = error.remedy
+        elif isinstance(error, RejectedError):
+            advice = remedy
         return ConnectionCheck(name=name, passed=False, detail=error.message, remedy=advice)

@@ -19,9 +19,9 @@ class AzureArtifacts:
         self._now = now
 
     def get(self, id: str) -> Artifact | None:
-        import openai
-
         with translated("get-model", now=self._now):
+            import openai
+
             try:
                 return _artifact(thing(self._client.get().models.retrieve(id).to_dict(), "id"))
             except openai.NotFoundError as exc:
@@ -31,9 +31,9 @@ class AzureArtifacts:
         return [_artifact(model) for model in models(self._client, now=self._now) if ".ft-" in model["id"]]
 
     def delete(self, id: str) -> None:
-        import openai
-
         with translated("delete-model", now=self._now, effect=True):
+            import openai
+
             try:
                 self._client.get().delete(f"/models/{id}", cast_to=object)
             except openai.NotFoundError as exc:

@@ -91,10 +91,10 @@ class AzureDeployments:
             return [self._report(one) for one in listed]
 
     def get(self, name_or_id: str) -> DeploymentReport | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
         place, name = self._resource.place(), _name(name_or_id)
         with translated("get-deployment", now=self._now):
+            from azure.core.exceptions import ResourceNotFoundError
+
             try:
                 return self._report(self._resource.client().deployments.get(place.resource_group, place.account, name))
             except ResourceNotFoundError as exc:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from providers.errors import OutcomeUnknownError, ProviderError, RejectedError, UnauthorizedError, UnavailableError
+from providers.extras import needing
 from providers.redaction import redacted
 from providers.waits import retry_after_s
 
@@ -21,6 +22,7 @@ _REFUSED, _TIMED_OUT, _CONFLICT, _THROTTLED, _BROKEN = 400, 408, 409, 429, 500
 _UNAUTHORIZED = frozenset({401, 403})
 
 
+@needing("azure")
 @contextlib.contextmanager
 def translated(
     operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None

@@ -19,6 +19,7 @@ from providers.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from providers.extras import needing
 from providers.redaction import redacted
 from providers.waits import retry_after_s
 
@@ -91,6 +92,7 @@ def check_of_s3(operation_model: Any, response_dict: dict[str, Any], **_: object
         raise UnreadableError(f"{operation_model.name} was answered with {status}, a redirect that names no region")
 
 
+@needing("bedrock")
 @contextlib.contextmanager
 def translated(
     operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
@@ -136,9 +138,9 @@ def translated(
 @contextlib.contextmanager
 def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, None]:
     """What the endpoint answers is handed through with its status; without an answer it is as for every other call."""
-    from botocore.exceptions import ClientError, ParamValidationError
-
     with translated("chat", now=now, effect=True):
+        from botocore.exceptions import ClientError, ParamValidationError
+
         try:
             yield
         except ParamValidationError as exc:

@@ -19,9 +19,9 @@ class OpenAIArtifacts:
         self._now = now
 
     def get(self, id: str) -> Artifact | None:
-        import openai
-
         with translated("get-model", now=self._now):
+            import openai
+
             try:
                 return _artifact(str(thing(self._client.get().models.retrieve(id).to_dict(), "id")["id"]))
             except openai.NotFoundError as exc:
@@ -32,9 +32,9 @@ class OpenAIArtifacts:
         return [_artifact(one) for one in ids if one.startswith("ft:")]
 
     def delete(self, id: str) -> None:
-        import openai
-
         with translated("delete-model", now=self._now, effect=True):
+            import openai
+
             try:
                 self._client.get().models.delete(id)
             except openai.NotFoundError as exc:

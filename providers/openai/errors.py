@@ -15,6 +15,7 @@ from providers.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from providers.extras import needing
 from providers.redaction import redacted
 from providers.waits import retry_after_s
 
@@ -29,6 +30,7 @@ _BROKEN = 500
 _UNAUTHORIZED = frozenset({401, 403})
 
 
+@needing("openai")
 @contextlib.contextmanager
 def translated(
     operation: str, *, now: Callable[[], datetime], effect: bool = False, token: str | None = None
@@ -58,9 +60,9 @@ def absent(missing: openai.NotFoundError) -> None:
 @contextlib.contextmanager
 def translated_chat(*, now: Callable[[], datetime]) -> Generator[None, None, None]:
     """Statuses are handed through with their bodies; without an answer it is as for every other call."""
-    import openai
-
     with translated("chat", now=now, effect=True):
+        import openai
+
         try:
             yield
         except openai.APIStatusError as exc:

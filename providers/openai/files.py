@@ -87,18 +87,18 @@ class Files:
         return there if there is not None and self._usable(there) else None
 
     def _get(self, id_: str) -> Json | None:
-        import openai
-
         with translated("get-file", now=self._now):
+            import openai
+
             try:
                 return _file(self._client.get().files.with_raw_response.retrieve(id_).http_response.json())
             except openai.NotFoundError as exc:
                 return absent(exc)
 
     def _delete(self, id_: str) -> None:
-        import openai
-
         with translated("delete-file", now=self._now):
+            import openai
+
             try:
                 self._client.get().files.delete(id_)
             except openai.NotFoundError as exc:

@@ -253,9 +253,9 @@ class CloudTraining:
         return jobs
 
     def _get(self, id: str) -> Json | None:
-        import openai
-
         with translated("get-job", now=self._now):
+            import openai
+
             try:
                 return _job(self._client.get().fine_tuning.jobs.with_raw_response.retrieve(id).http_response.json())
             except openai.NotFoundError as exc:
@@ -263,12 +263,12 @@ class CloudTraining:
 
     def _results(self, job: Json) -> dict[int, MetricPoint]:
         """Empty where the provider has no such file, or no longer."""
-        import openai
-
         files: list[object] = job.get("result_files") or []
         if not files:
             return {}
         with translated("get-results", now=self._now):
+            import openai
+
             try:
                 content = self._client.get().files.content(str(files[0])).content
             except openai.NotFoundError:
