@@ -20,6 +20,15 @@ class NotInstalledError(UnavailableError):
         super().__init__(f"{module} is not installed: {self.remedy}", operation=operation)
 
 
+@contextlib.contextmanager
+def installed(extra: str, operation: str) -> Generator[None]:
+    """Around whatever imports what the extra has."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise NotInstalledError(missing.name, extra, operation=operation) from missing
+
+
 def needing(
     extra: str,
 ) -> Callable[
@@ -32,13 +41,10 @@ def needing(
         translated: Callable[Concatenate[str, P], AbstractContextManager[None]],
     ) -> Callable[Concatenate[str, P], AbstractContextManager[None]]:
         @contextlib.contextmanager
-        def installed(operation: str, *args: P.args, **kwargs: P.kwargs) -> Generator[None]:
-            try:
-                with translated(operation, *args, **kwargs):
-                    yield
-            except ModuleNotFoundError as missing:
-                raise NotInstalledError(missing.name, extra, operation=operation) from missing
+        def told(operation: str, *args: P.args, **kwargs: P.kwargs) -> Generator[None]:
+            with installed(extra, operation), translated(operation, *args, **kwargs):
+                yield
 
-        return installed
+        return told
 
     return decorate

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from providers.cloud_settings import REHEARSAL_KEY, secret
+from providers.extras import installed
 from providers.openai.settings import Settings
 from providers.ports import Upstream
 
@@ -41,7 +42,8 @@ class Client:
             if self._open is None or self._open[0] != credential:
                 if self._open is not None:
                     self._replaced.append(self._open[1])  # another thread may be using it: closed with the others
-                self._open = (credential, self._make())
+                with installed("openai", "connect"):
+                    self._open = (credential, self._make())
             return self._open[1]
 
     def close(self) -> None:

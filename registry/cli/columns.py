@@ -223,11 +223,18 @@ TRAINING_COSTS: list[Column[TrainingCostView]] = [
     Column("currency", lambda row: row.currency),
     Column("trained_at", lambda row: row.trained_at),
 ]
+TOKENS = (
+    "id", "actor", "roles", "created_at", "created_by", "expires_at", "last_used_at", "revoked_at", "rate_max"
+)  # fmt: skip
+IMPORTABLE = ("id", "digest", "base_model", "kind", "versions")
 
 
-def of_mappings(rows: Sequence[Mapping[str, object]]) -> list[Column[Mapping[str, object]]]:
-    """Columns for rows that a provider shaped: every key that stands in any of them, in the order they come."""
-    keys = dict.fromkeys(key for row in rows for key in row)
+def of_mappings(rows: Sequence[Mapping[str, object]], known: Sequence[str] = ()) -> list[Column[Mapping[str, object]]]:
+    """Columns for rows without a view: every key that stands in any of them, in the order they come.
+
+    `known`: those that there are also where there is no row, so that a script finds a header.
+    """
+    keys = dict.fromkeys([*known, *(key for row in rows for key in row)])
     return [_named(key) for key in keys]
 
 

@@ -117,12 +117,12 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: tenure tokens list
     """
-    from registry.cli.columns import of_mappings
+    from registry.cli.columns import TOKENS, of_mappings
     from registry.embedded import default_home
     from registry.store.tokens import TokenFile
 
     rows = [one.as_json() for one in TokenFile(default_home()).all()]
-    show_list(rows, of_mappings(rows), as_json=as_json, empty="No tokens.")
+    show_list(rows, of_mappings(rows, TOKENS), as_json=as_json, empty="No tokens.")
 
 
 @tokens.command()

@@ -114,11 +114,11 @@ def import_(
     Example: tenure import support-bot --connection openai-prod --artifact ft:gpt-4.1-mini:acme::abc123
     """
     if list_:
-        from registry.cli.columns import of_mappings
+        from registry.cli.columns import IMPORTABLE, of_mappings
 
         with opened() as tenure:
             rows = tenure.importable(connection)
-        show_list(rows, of_mappings(rows), as_json=as_json, empty=f"Nothing to import at {connection}.")
+        show_list(rows, of_mappings(rows, IMPORTABLE), as_json=as_json, empty=f"Nothing to import at {connection}.")
         return
     if model is None or artifact is None:
         missing = "MODEL" if model is None else "--artifact ID"

@@ -304,3 +304,8 @@ def test_a_home_that_cannot_be_made_is_told_without_a_traceback(
     assert answer.code in {2, 5}
     assert str(file) in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_a_list_without_a_row_has_its_header_when_piped(tenure: Run) -> None:
+    assert tenure("tokens", "list").out.split("\t")[:2] == ["id", "actor"]
+    assert tenure("tokens", "list", "--json").out == "[]\n"

@@ -26,7 +26,7 @@ one = Connection(name="c", provider=settings["provider"], settings=settings, reg
 opened = connect(one, now=lambda: datetime.now(UTC))
 for check in opened.check():
     print(check.passed or "optional" in check.detail, check.detail, check.remedy, sep="|")
-for ask in (lambda: opened.artifacts.get("m"), opened.artifacts.list, lambda: opened.retires_on("m")):
+for ask in (lambda: opened.artifacts.get("m"), opened.artifacts.list, lambda: opened.training.poll(["j"])):
     try:
         ask()
     except ProviderError as error:
