@@ -28,7 +28,7 @@ from starlette.routing import Mount
 
 from registry import api
 from registry.composition import Registry, open_home
-from registry.domain.errors import BadInputError, TenureError
+from registry.domain.errors import BadInputError, TenureError, UnavailableError
 from registry.remote.finding import SERVER_FILE
 from registry.store.duckdb_log import DuckDBLog
 from registry.store.tokens import TokenFile
@@ -255,9 +255,14 @@ def _announced(home: Path, url: str, secret: str) -> Generator[None]:
     """`server.json`: how commands on this machine find the server. Its owner's alone: the secret gives full rights."""
     path = home / SERVER_FILE
     temporary = path.with_suffix(".tmp")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - a mode from the first byte on
-        json.dump({"url": url, "pid": os.getpid(), "token": secret}, file)
-    temporary.replace(path)
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - a mode from the first byte on
+            json.dump({"url": url, "pid": os.getpid(), "token": secret}, file)
+        temporary.replace(path)
+    except OSError as error:
+        raise UnavailableError(
+            f"{path} cannot be written: {error.strerror}", hint="make room there, and let this user write it"
+        ) from error
     try:
         yield
     finally:

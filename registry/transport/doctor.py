@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import timedelta
 
 from registry.application.views import CheckView
@@ -12,7 +13,8 @@ from registry.transport.gate import Gate
 from registry.transport.services import Services
 from registry.transport.telemetry import endpoint
 
-PROBE = "readyz.probe"
+PROBE_BYTES = 4096
+"""A block."""
 SOON = timedelta(days=7)
 COLLECTOR_S_MAX = 5.0
 
@@ -20,18 +22,18 @@ COLLECTOR_S_MAX = 5.0
 def check_ready(registry: Registry) -> None:
     """The home can be written and the log read: a real write, synced to the disk and read back, that no event is made
     of. Raises UnavailableError.
+
+    It takes new room each time: a file that is written over has its own, on a full disk too.
     """
     try:
-        head = str(registry.log.head()).encode()
-        descriptor = os.open(registry.home / PROBE, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, head)
-            os.fsync(descriptor)
-            written = os.pread(descriptor, len(head), 0)
-        finally:
-            os.close(descriptor)
+        head = str(registry.log.head()).encode().ljust(PROBE_BYTES)
+        with tempfile.TemporaryFile(dir=registry.home, buffering=0) as probe:
+            probe.write(head)
+            os.fsync(probe.fileno())
+            written = os.pread(probe.fileno(), len(head), 0)
     except OSError as error:
-        raise UnavailableError(f"the home cannot be written: {error.strerror}") from error
+        message = f"the home {registry.home} cannot be written: {error.strerror}"
+        raise UnavailableError(message, hint="make room there, and let this user write it") from error
     next(iter(registry.log.read(limit=1)), None)
     if written != head:
         raise UnavailableError("the home does not keep what is written to it")

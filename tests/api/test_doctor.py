@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -29,8 +31,50 @@ def test_a_server_on_loopback_is_well_and_says_that_no_token_is_asked_for(servic
 
 
 def test_a_home_that_cannot_be_written_is_told(services: Services, stage: Stage) -> None:
-    (stage.home / "readyz.probe").mkdir()
-    assert "cannot be written" in checks(services)["ready"].detail
+    stage.home.rename(f"{stage.home}-away")
+    told = checks(services)["ready"]
+    assert told.detail == f"the home {stage.home} cannot be written: No such file or directory"
+    assert told.remedy == "make room there, and let this user write it"
+
+
+FULL = """
+import sys
+from pathlib import Path
+from registry.domain.errors import UnavailableError
+from registry.transport.doctor import check_ready
+from tests.stage import Stage
+stage = Stage(Path(sys.argv[1]))
+check_ready(stage.registry)
+try:
+    with (stage.home / "ballast").open("wb", buffering=0) as ballast:
+        while ballast.write(bytes(4096)):
+            pass
+except OSError:
+    pass
+try:
+    check_ready(stage.registry)
+except UnavailableError as error:
+    print(error.message)
+(stage.home / "ballast").unlink()
+check_ready(stage.registry)
+print(sorted(one.name for one in stage.home.iterdir()))
+"""
+
+
+def test_a_server_on_a_disk_that_has_become_full_is_not_ready_until_there_is_room(tmp_path: Path) -> None:
+    try:
+        tried = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", tmp_path], check=False, timeout=60)
+    except FileNotFoundError:
+        tried = None
+    if tried is None or tried.returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    script = f'mount -t tmpfs -o size=1m tmpfs {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, FULL], check=False, capture_output=True, text=True, timeout=120
+    )
+    full, left = done.stdout.splitlines()
+    assert full == f"the home {tmp_path} cannot be written: No space left on device"
+    assert left == "['train.jsonl']", "the probe leaves nothing behind"
 
 
 def test_a_home_that_forgets_what_is_written_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from providers.rehearsal import Rehearsal
 from registry.cli import main
-from registry.domain.errors import BadInputError
+from registry.domain.errors import BadInputError, UnavailableError
 from registry.remote.finding import SERVER_FILE, find_server
 from registry.server import Settings, serve
 from tests.api.conftest import WAIT_S, bearer
@@ -187,6 +187,12 @@ def test_an_address_that_is_taken_is_told(home: Path, capfd: pytest.CaptureFixtu
         with pytest.raises(BadInputError, match="cannot serve on"):
             serve(settings)
     assert capfd
+
+
+def test_a_note_that_cannot_be_written_is_told_with_its_name(home: Path) -> None:
+    (home / "server.tmp").mkdir(parents=True)
+    with pytest.raises(UnavailableError, match=r"server\.json cannot be written: Is a directory"):
+        serve(Settings(home=home, actor="user:ana", port=0))
 
 
 def test_a_command_is_pointed_at_a_server_elsewhere(
