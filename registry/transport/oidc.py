@@ -161,7 +161,7 @@ class Oidc:
                 claims = jwt.decode(token, self._keys_anew(found), ALGORITHMS).claims
             rules.validate(claims)
         except (JoseError, ValueError) as error:
-            raise _refused(f"the provider's word does not hold: {error}") from error
+            raise _refused(f"the provider's word does not hold: {str(error).rstrip(': ')}") from error
         others = isinstance(claims["aud"], list) and len(cast("list[object]", claims["aud"])) > 1
         if claims.get("azp", None if others else settings.client_id) != settings.client_id:
             raise _refused("the provider's word was given to another client")

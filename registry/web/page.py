@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from registry.application.access import Action, Principal
+from registry.application.access import Action, Principal, refusal
 from registry.application.ports import VersionQuery
 from registry.application.reading import within_calendar
 from registry.application.views import DeploymentView, MetricView, ModelView, VersionView
@@ -69,7 +69,7 @@ class Page:
         """Why whoever asks may not do this here; None where they may."""
         if self.past:
             return "this page shows the past"
-        return None if self.principal.may(action, model) else f"your token is not allowed to {action}"
+        return None if self.principal.may(action, model) else refusal(self.principal, action, model).hint
 
     def check_read(self) -> None:
         """A page of one model needs the right to read that one, lists to read any. Raises NotAllowedError."""

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from registry.application.access import Grant, issue
 from registry.web import overview
-from tests.api.oidc_provider import CLIENT, SECRET, OidcProvider
+from tests.api.oidc_provider import CLIENT, SECRET, OidcProvider, fresh_key
 from tests.stage import ANA
 from tests.web.axe import faults
 from tests.web.site import Site, served
@@ -57,9 +57,9 @@ def test_a_viewer_sees_why_nothing_can_be_done(page: Page, site: Site) -> None:
     sign_in(page, token_of(site, "user:vic", "viewer"))
     expect(page.get_by_role("group", name="What can be done").get_by_role("button")).to_have_count(0)
     page.get_by_text("Why not").click()
-    expect(page.get_by_text("Activate: your token is not allowed to develop.")).to_be_visible()
+    expect(page.get_by_text("Activate: it needs the role developer or admin;")).to_be_visible()
     page.goto("/fine-tune?connection=cloud")
-    expect(page.get_by_text("Your token may not start a fine-tune")).to_be_visible()
+    expect(page.get_by_text("You may not start a fine-tune")).to_be_visible()
     refused = page.request.post("/models/support-bot/3/do/activate", form={}, headers={"Accept": "text/html"})
     assert refused.status == 403
     assert "user:vic may not develop" in refused.text()
@@ -184,7 +184,7 @@ def test_what_is_in_motion_is_told_to_whoever_may_see_only_that(page: Page, site
 def test_a_policy_is_shown_to_readers_and_changed_by_those_who_administer_the_model(page: Page, site: Site) -> None:
     page.goto("/models/refund-router/policy")
     sign_in(page, token_of(site, "user:dora", "developer:refund-router"))
-    expect(page.get_by_text("They cannot be changed here: your token is not allowed to administer")).to_be_visible()
+    expect(page.get_by_text("They cannot be changed here: it needs the role admin")).to_be_visible()
     expect(page.get_by_role("button", name="See what it would change")).to_have_count(0)
     page.goto("/models/refund-router")
     expect(page.get_by_role("link", name="Change it")).to_have_count(0)
@@ -233,6 +233,11 @@ def test_a_person_signs_in_at_a_provider_on_another_site_and_comes_back_to_what_
         expect(page).to_have_url(f"{site.url}/models/support-bot?compare=1")
         expect(page.get_by_text("ana@example.org")).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
+        provider.signing = fresh_key("one")
+        page.get_by_role("link", name="Sign in at localhost").click()
+        page.get_by_role("link", name="Ana").click()
+        expect(page.get_by_text("the provider's word does not hold: bad_signature", exact=True)).to_be_visible()
+        page.get_by_role("link", name="Sign in").click()
         expect(page.get_by_label("Token")).to_be_visible()
     finally:
         site.registry.declaring.apply({"oidc": {}}, ANA, plan=False)
