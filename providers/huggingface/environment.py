@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,5 +104,7 @@ def _training_alone(folder: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()
         fresh.symlink_to(package, target_is_directory=True)
+        if link.is_dir() and not link.is_symlink():  # a copy of the home that did not keep links
+            shutil.rmtree(link)
         fresh.replace(link)
     return code

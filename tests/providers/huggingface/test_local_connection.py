@@ -147,6 +147,14 @@ def test_our_training_package_follows_an_upgrade(harness: LocalHarness) -> None:
     assert environment.child_environment(given, harness.connection.folder)["PYTHONPATH"] == str(code)
 
 
+def test_our_training_package_is_found_in_a_copy_of_a_home_that_did_not_keep_links(harness: LocalHarness) -> None:
+    given, copied = harness.connect().settings, harness.connection.folder / "code" / "training"
+    (copied / "below").mkdir(parents=True)
+    code = Path(environment.child_environment(given, harness.connection.folder)["PYTHONPATH"])
+    assert (code / "training").is_symlink()
+    assert (code / "training" / "contract.py").is_file()
+
+
 def test_a_folder_is_made_whole_and_only_once(tmp_path: Path) -> None:
     made = make_folder(tmp_path, "job-1", {"record.json": {"n": 1}})
     assert make_folder(tmp_path, "job-1", {"record.json": {"n": 2}}) == made
