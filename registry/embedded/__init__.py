@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from registry.composition import open_home
+from registry.domain.errors import BadInputError
 from registry.embedded.declaring import Declaring
 from registry.embedded.moves import Moves
 from registry.embedded.training import Training, Wanted
@@ -41,6 +42,8 @@ def open(  # noqa: A001 - the public name is `registry.open`
     `background` False runs nothing by itself: work goes on in `wait` and `reconcile` only, as single commands want it.
     Raises HomeInUseError naming the process that has the home, BadInputError where it cannot be written.
     """
+    if home == "":
+        raise BadInputError("the home has no name: name a folder, or leave it out for TENURE_HOME", field="home")
     path = Path(home).expanduser().absolute() if home is not None else default_home()
     return Tenure(open_home(path), actor=actor or default_actor(), background=background)
 

@@ -48,9 +48,9 @@ class Http:
     def __init__(self, url: str, token: str | None, actor: str | None) -> None:
         headers = {"User-Agent": "tenure"}
         if token:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {_sendable(token, 'token', 'TENURE_TOKEN')}"
         if actor:
-            headers["Tenure-Actor"] = actor
+            headers["Tenure-Actor"] = _sendable(actor, "actor", "TENURE_ACTOR")
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -122,7 +122,7 @@ class Http:
 
     def save(self, path: str, target: Path) -> Mapping[str, str]:
         """Write an answer to a new file as it comes; gives its headers."""
-        with _unavailable(self.url), self._client.stream("GET", f"{_API}{path}") as answer:
+        with self._reached(), self._client.stream("GET", f"{_API}{path}") as answer:
             if answer.is_error:
                 answer.read()
             _checked(answer)
@@ -136,7 +136,7 @@ class Http:
         self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Generator[Iterator[str]]:
         """The lines of an answer as they come."""
-        with _unavailable(self.url), self._client.stream(method, path, json=body, headers=headers) as answer:
+        with self._reached(), self._client.stream(method, path, json=body, headers=headers) as answer:
             if answer.is_error:
                 answer.read()
             _checked(answer)
@@ -159,30 +159,40 @@ class Http:
 
     def _send(self, ask: Callable[[], httpx2.Response], tries: int = 1) -> httpx2.Response:
         """Sent again when the connection broke: reads and PUTs may be repeated, POST and DELETE have a key."""
-        for _ in range(tries - 1):
-            try:
-                return ask()
-            except httpx2.ConnectError:
-                break
-            except httpx2.TransportError:
-                time.sleep(AGAIN_S)
-        with _unavailable(self.url):
+        with self._reached():
+            for _ in range(tries - 1):
+                try:
+                    return ask()
+                except httpx2.ConnectError:
+                    break
+                except httpx2.TransportError:
+                    time.sleep(AGAIN_S)
             return ask()
+
+    @contextmanager
+    def _reached(self) -> Generator[None]:
+        if self._client.is_closed:
+            raise UnavailableError(
+                f"the connection to {self.url} was closed here", hint="registry.connect() makes another"
+            )
+        try:
+            yield
+        except httpx2.ConnectError as error:
+            hint = "start one there: tenure serve; or unset TENURE_URL"
+            raise UnavailableError(f"no server answers at {self.url}: {error}", hint=hint) from error
+        except httpx2.TransportError as error:
+            raise UnavailableError(f"the connection to {self.url} broke: {error!r}", hint="try again") from error
 
 
 def _key(given: str | None) -> str:
     return os.urandom(16).hex() if given is None else check_key(given)
 
 
-@contextmanager
-def _unavailable(url: str) -> Generator[None]:
-    try:
-        yield
-    except httpx2.ConnectError as error:
-        hint = "start one there: tenure serve; or unset TENURE_URL"
-        raise UnavailableError(f"no server answers at {url}: {error}", hint=hint) from error
-    except httpx2.TransportError as error:
-        raise UnavailableError(f"the connection to {url} broke: {error!r}", hint="try again") from error
+def _sendable(text: str, what: str, variable: str) -> str:
+    """Raises BadInputError, without the text: it may be a secret."""
+    if not (text.isascii() and text.isprintable()):
+        raise BadInputError(f"the {what} has characters that no token or name here has", field=variable)
+    return text
 
 
 def _checked(answer: httpx2.Response) -> httpx2.Response:

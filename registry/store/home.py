@@ -118,10 +118,13 @@ def _in_use(path: Path) -> HomeInUseError:
     holder = holder_of(path)
     who = f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})" if holder else "another process"
     url = holder.get("url")
-    return HomeInUseError(
-        f"{path} is in use by {who}",
-        hint=f"ask it instead: it serves {url} (TENURE_URL)" if url else "wait until it is done, or stop it",
-    )
+    if url:
+        hint = f"ask it instead: it serves {url} (TENURE_URL)"
+    elif holder.get("pid") == os.getpid():
+        hint = "that is this process: use the registry that it has opened, or close() that one first"
+    else:
+        hint = "wait until it is done, or stop it"
+    return HomeInUseError(f"{path} is in use by {who}", hint=hint)
 
 
 def _unusable(path: Path, exc: OSError) -> BadInputError:

@@ -327,6 +327,25 @@ def test_where_no_server_answers_that_is_said() -> None:
     assert "tenure serve" in error.value.hint
 
 
+def test_a_connection_that_was_closed_says_so(live: Live) -> None:
+    with connect(live.url) as remote:
+        assert remote.models()
+    remote.close()
+    with pytest.raises(UnavailableError, match="was closed here"):
+        remote.models()
+    with pytest.raises(UnavailableError, match="was closed here"):
+        list(remote.chat(BOT, [{"role": "user", "content": "hi"}]))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "ключ"])
+def test_what_no_header_can_hold_is_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(BadInputError, match="the token has characters") as refused:
+        connect("http://127.0.0.1:1", text)
+    assert (refused.value.field, text in str(refused.value)) == ("TENURE_TOKEN", False)
+    with pytest.raises(BadInputError, match="the actor has characters"):
+        connect("http://127.0.0.1:1", actor=text)
+
+
 def test_a_token_and_its_roles_are_asked_for(guarded: Services, mint: Mint) -> None:
     live = Live(guarded)
     try:

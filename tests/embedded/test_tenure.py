@@ -14,7 +14,7 @@ import registry
 from providers.ports import Artifact
 from registry import embedded
 from registry.application.views import MetricView, ModelView, VersionView
-from registry.domain.errors import BadInputError, NotFoundError, RefusedError, TenureError
+from registry.domain.errors import BadInputError, HomeInUseError, NotFoundError, RefusedError, TenureError
 from registry.embedded import NewVersion, Tenure, Version, working
 from tests.stage import BOT, Stage
 
@@ -289,6 +289,17 @@ def test_a_home_is_opened_closed_and_opened_again(tmp_path: Path) -> None:
     with registry.open(str(home), background=False) as again:
         assert [one.model for one in again.models()] == [BOT]
         assert [one.actor for one in again.events()] == ["user:ana"] * 2
+
+
+def test_a_home_that_is_open_here_already_says_so_and_one_without_a_name_is_none(tmp_path: Path) -> None:
+    with (
+        registry.open(tmp_path, background=False),
+        pytest.raises(HomeInUseError, match="in use by process") as refused,
+    ):
+        registry.open(tmp_path, background=False)
+    assert "this process" in str(refused.value.hint)
+    with pytest.raises(BadInputError, match="has no name"):
+        registry.open("")
 
 
 def test_the_home_and_the_actor_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
