@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from providers.errors import ProviderError, RejectedError
 from providers.ports import DeploymentReport
-from registry.application.ports import DeploymentQuery
+from registry.application.ports import DeploymentQuery, VersionQuery
 from registry.application.unit import Command, Unit
 from registry.domain import deploying, sweeping
 from registry.domain.events import NewEvent
-from registry.domain.ids import VersionRef, numbers_in
+from registry.domain.ids import numbers_in
 from registry.domain.plan import Action, Step
 from registry.domain.states import ConnectionState, DeploymentState, VersionState
 from registry.domain.sweeping import Sweep, compare, parted
@@ -142,11 +142,10 @@ class Sweeping(Steps):
     def _suspected(self, connection: str, report: DeploymentReport) -> VersionState | None:
         """The version of the number in its name whose artifact serves there."""
         numbers = numbers_in(report.name)
-        if numbers is None:
+        if numbers is None or report.artifact_id is None:
             return None
-        namesakes = (self._log.version(VersionRef(model.name, numbers[0])) for model in self._log.models())
-        mine = (one for one in namesakes if one is not None and one.connection == connection)
-        return next((one for one in mine if deploying.same(one.artifact_id, report.artifact_id)), None)
+        served = self._log.versions(VersionQuery(connection=connection, artifact=report.artifact_id)).items
+        return next((one for one in served if one.version == numbers[0]), None)
 
     def _reopen(self, owner: DeploymentState, report: DeploymentReport) -> None:
         who = Who(actor=f"provider:{owner.connection}", reason="it was gone, and is there again")
