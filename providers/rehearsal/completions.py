@@ -15,6 +15,10 @@ from providers.rehearsal.truth import Json, table, tables
 
 WORDS_MAX = 4096
 _TEMPERATURE_MAX = 2.0
+_NUMBERS = {
+    **dict.fromkeys(("temperature", "top_p"), ((int, float), "a decimal")),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "n"), ((int,), "an integer")),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +77,9 @@ def answer_openai(model: str, body: Json) -> Answer:
     messages = tables(body.get("messages"))
     if not messages:
         raise RefusalError(400, "invalid_value", "Missing required parameter: 'messages'.", param="messages")
+    _check_numbers(body)
     temperature = body.get("temperature")
-    if temperature is not None and not 0 <= float(temperature) <= _TEMPERATURE_MAX:
+    if temperature is not None and not 0 <= temperature <= _TEMPERATURE_MAX:
         raise RefusalError(
             400,
             "decimal_above_max_value",
@@ -93,6 +98,14 @@ def answer_openai(model: str, body: Json) -> Answer:
         stop=[stop] if isinstance(stop, str) else list(stop),
         form=table(table(wanted.get("json_schema")).get("schema")) if wanted.get("type", "text") != "text" else None,
     )
+
+
+def _check_numbers(body: Json) -> None:
+    for name, (kind, expected) in _NUMBERS.items():
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            message = f"Invalid type for '{name}': expected {expected}, but got {type(value).__name__} instead."
+            raise RefusalError(400, "invalid_type", message, param=name)
 
 
 def _calls(model: str, turns: Sequence[str], body: Json, *, answered: bool) -> list[ToolCall]:

@@ -198,6 +198,10 @@ def test_errors_of_the_chat_are_openais(rehearsal: Rehearsal) -> None:
     client = openai_client(rehearsal)
     with pytest.raises(openai.BadRequestError, match="temperature"):
         client.chat.completions.create(model=BASE, messages=HELLO, temperature=3)
+    for name in ("temperature", "top_p", "max_tokens", "n"):
+        with pytest.raises(openai.BadRequestError, match=f"Invalid type for '{name}'") as wrong:
+            client.chat.completions.create(model=BASE, messages=HELLO, extra_body={name: "x"})
+        assert (wrong.value.code, wrong.value.param) == ("invalid_type", name)
     with pytest.raises(openai.BadRequestError, match="messages"):
         client.chat.completions.create(model=BASE, messages=[])
     with pytest.raises(openai.NotFoundError):
