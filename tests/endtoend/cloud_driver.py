@@ -33,7 +33,7 @@ STORE = (
 )
 PASSES_MAX = 200
 REF = "bot@1"
-KEY = "the one fine-tune"
+KEY = "the-one-fine-tune"
 BASE_MODELS = {
     "openai": "gpt-4.1-nano-2025-04-14",
     "azure-openai": "gpt-4.1-nano-2025-04-14",
