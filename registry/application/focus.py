@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from registry.application.ports import Billed, Trained
-from registry.domain.ledger import MICROSECOND, NANO, Charge
+from registry.domain.ledger import MICROSECOND, NANO, Charge, training_quantity
 from registry.domain.states import ConnectionState
 
 SECOND = timedelta(seconds=1)
@@ -140,8 +140,9 @@ def training_row(one: Trained, connection: ConnectionState | None) -> Row | None
     if one.cost is None or one.price is None or one.price.amount is None:
         return None
     by_token = one.price.unit == "1M-tokens"
-    quantity = Decimal(one.tokens or 0) if by_token else Decimal(str(one.duration_s or 0)) / 3600
-    priced = quantity / 1_000_000 if by_token else quantity
+    priced = training_quantity(one.price.unit, tokens=one.tokens or 0, duration_s=one.duration_s or 0.0)
+    assert priced is not None
+    quantity = Decimal(one.tokens or 0) if by_token else priced
     model, _, version = one.ref.rpartition("@")
     took = max(timedelta(seconds=one.duration_s or 0), SECOND)
     return {

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from registry.application.focus import COLUMNS, Focus
+from registry.application.focus import COLUMNS, Focus, training_row
+from registry.application.ports import Trained
+from registry.domain import ledger
+from registry.domain.events.values import UnitPrice
 from tests.application.focus_columns import MANDATORY, faults
 from tests.stage import ANA, Stage
 
@@ -74,6 +77,25 @@ def test_a_row_tells_what_it_is_for(stage: Stage) -> None:
         "0.0025",
         "1000",
     )
+
+
+def test_hours_of_training_are_the_audit_s_own_to_the_last_digit() -> None:
+    price = UnitPrice(amount=Decimal("0.00"), unit="hour", currency="USD", source="test")
+    trained = Trained(
+        ref="bot@1",
+        connection="local",
+        provider="huggingface",
+        trained_at=datetime(2026, 11, 23, tzinfo=UTC),
+        tokens=None,
+        duration_s=5.02550482749939,
+        price=price,
+        cost=Decimal(0),
+        currency="USD",
+    )
+    row = training_row(trained, None)
+    assert row is not None
+    told = ledger.training_quantity("hour", tokens=None, duration_s=trained.duration_s)
+    assert (row["ConsumedQuantity"], row["PricingQuantity"]) == (str(told), str(told)) == ("0.001396111",) * 2
 
 
 def test_what_has_no_price_has_no_row_and_is_counted(stage: Stage) -> None:
