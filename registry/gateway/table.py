@@ -93,17 +93,17 @@ class Table:
         try:
             model, number = parse_ref(name)
         except BadInputError as error:
-            raise _unknown(name, error.message) from None
+            raise _unknown(error.message) from None
         named = self.models.get(model)
         if named is None:
-            raise _unknown(name, f"there is no model {model!r}")
+            raise _unknown(f"there is no model {model!r}")
         if number is None:
             if named.active is None:
                 message = f"{model} has no active version: run `tenure activate {model}@N`, or ask for {model}@N"
                 raise RefusalError(409, "not_served", message, param="model", again=False)
             number = named.active
         elif number > named.last_version:
-            raise _unknown(name, f"there is no version {name}: {model} has versions 1 to {named.last_version}")
+            raise _unknown(f"there is no version {name}: {model} has versions 1 to {named.last_version}")
         return model, number
 
     def listed(self) -> Iterable[tuple[str, str, int]]:
@@ -115,8 +115,8 @@ class Table:
             yield f"{model}@{number}", model, replicas[0].created
 
 
-def _unknown(name: str, why: str) -> RefusalError:
-    return RefusalError(404, "model_not_found", f"The model {name!r} does not exist here: {why}", param="model")
+def _unknown(why: str) -> RefusalError:
+    return RefusalError(404, "model_not_found", why, param="model")
 
 
 class Fold:

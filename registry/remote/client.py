@@ -87,26 +87,32 @@ class Remote(Tenure):
     def fine_tune(
         self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
     ) -> Version:
-        body = {**self._wanted(model, wanted), "reason": reason}
-        with own_names(wanted, body):
-            found = self._http.post(f"{model_path(model)}/versions", body, key=idempotency_key)
+        body, names = self._wanted(model, wanted)
+        with own_names(names):
+            found = self._http.post(f"{model_path(model)}/versions", {**body, "reason": reason}, key=idempotency_key)
         return Version.of(self, parse(VersionView, found))
 
     def estimate(self, model: str, **wanted: Unpack[Wanted]) -> EstimateView:
-        body = self._wanted(model, wanted)
-        with own_names(wanted, body):
+        body, names = self._wanted(model, wanted)
+        with own_names(names):
             found = self._http.post(f"{model_path(model)}/versions", body, estimate=True)
         return parse(EstimateView, found)
 
-    def _wanted(self, model: str, wanted: Wanted) -> JsonObject:
-        """The body of a fine-tune; its files are sent first. What is unsaid is not sent: the server may be older."""
+    def _wanted(self, model: str, wanted: Wanted) -> tuple[JsonObject, Mapping[str, str]]:
+        """The body of a fine-tune, and what its files are called here; they are sent first.
+
+        What is unsaid is not sent: the server may be older.
+        """
         fine_tune(model, **wanted)
         body: JsonObject = {name: value for name, value in wanted.items() if value is not None}
         body["hyperparameters"] = dict(body.get("hyperparameters", {}))
+        names: dict[str, str] = {}
         for name in ("train", "validation", "code"):
             if name in body:
-                body[name] = self._http.upload(Path(body[name]).expanduser(), name)
-        return body
+                path = Path(body[name]).expanduser()
+                body[name], kept_as = self._http.upload(path, name)
+                names[f"{body[name]}/{kept_as}"] = str(path)
+        return body, names
 
     def import_version(
         self,

@@ -93,10 +93,12 @@ class Http:
                 return
             left = None if left is None else left - len(page["items"])
 
-    def upload(self, path: Path, field: str) -> str:
-        """The id of a file that the server has now. Streamed; checked where it is used."""
+    def upload(self, path: Path, field: str) -> tuple[str, str]:
+        """The id of a file that the server has now, and its name there. Streamed; checked where it is used."""
         try:
             with path.open("rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise _unsendable(path, "is empty", field)
                 url = f"{_API}/datasets"
                 answer = self._send(
                     lambda: self._client.post(
@@ -104,10 +106,10 @@ class Http:
                     )
                 )
         except OSError as error:
-            fault = f"{path}: {_WORDS.get(error.errno or 0) or error.strerror}"
-            raise BadInputError(f"{fault}, so nothing was sent", field=field, faults=(fault,)) from error
+            raise _unsendable(path, str(error.strerror), field, error.errno) from error
         try:
-            return str(_checked(answer).json()["id"])
+            kept = _checked(answer).json()
+            return str(kept["id"]), str(kept["name"])
         except BadInputError as error:
             raise BadInputError(f"{path}: {error.message}", field=field, hint=error.hint) from error
 
@@ -186,6 +188,14 @@ class Http:
 
 def _key(given: str | None) -> str:
     return os.urandom(16).hex() if given is None else check_key(given)
+
+
+def _unsendable(path: Path, why: str, field: str, number: int | None = None) -> BadInputError:
+    """As it is told where nothing has to be sent: of data by their check, of code by the system."""
+    if field == "code":
+        return BadInputError(f"{path}: {why}", field=field)
+    fault = f"{path}: {_WORDS.get(number or 0, why)}"
+    return BadInputError(f"1 fault in the training data:\n  {fault}", field=field, faults=(fault,))
 
 
 def _sendable(text: str, what: str, variable: str) -> str:

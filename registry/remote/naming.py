@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +12,7 @@ from registry.application.reading import AsOf, asked_for, aware, within_calendar
 from registry.application.views import iso
 from registry.domain.errors import BadInputError
 from registry.domain.ids import VersionRef, check_name
-from registry.embedded import Wanted, Which
+from registry.embedded import Which
 
 JsonObject = dict[str, Any]
 POSITION_MAX = 2**53
@@ -25,16 +24,11 @@ def model_path(model: str) -> str:
 
 
 @contextmanager
-def own_names(wanted: Wanted, body: JsonObject) -> Generator[None]:
+def own_names(names: Mapping[str, str]) -> Generator[None]:
     """Faults name files as they are named here, not as the server keeps them."""
-    own = {
-        f"{body[name]}/{Path(path).name}": str(Path(path).expanduser())
-        for name in ("train", "validation")
-        if (path := wanted.get(name)) is not None
-    }
 
     def told(text: str) -> str:
-        for there, here in own.items():
+        for there, here in names.items():
             text = text.replace(there, here)
         return text
 

@@ -27,7 +27,7 @@ from registry.domain.errors import (
     UnavailableError,
 )
 from registry.domain.ids import VersionRef
-from registry.embedded import Tenure, Version, Wanted
+from registry.embedded import Tenure, Version
 from registry.remote import Remote, client, connect, http
 from registry.remote.http import error_of
 from registry.remote.log import RemoteLog
@@ -261,7 +261,7 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
     assert missing.value.field == "train"
     bad = tmp_path / "bad.csv"
     bad.write_text("")
-    with pytest.raises(BadInputError, match=r"bad\.csv: the file is empty"):
+    with pytest.raises(BadInputError, match=r"bad\.csv: is empty"):
         remote.fine_tune(BOT, connection="cloud", base_model="base", train=bad)
     with pytest.raises(BadInputError, match="not a version"):
         remote.version("bot")
@@ -275,10 +275,9 @@ def test_errors_are_those_that_an_embedded_registry_raises(remote: Remote, stage
 
 
 def test_faults_name_the_file_as_its_owner_does() -> None:
-    wanted: Wanted = {"connection": "c", "base_model": "b", "train": "in/t.csv", "validation": Path("v.csv")}
-    body: dict[str, Any] = {"train": "ds_1", "validation": "ds_2"}
+    names = {"ds_1/t.csv": "in/t.csv", "ds_2/v.csv": "v.csv"}
     faults = ("ds_1/t.csv, row 3: is long", "ds_2/v.csv, row 1: stands in t.csv, row 2, too")
-    with pytest.raises(BadInputError) as told, own_names(wanted, body):
+    with pytest.raises(BadInputError) as told, own_names(names):
         raise BadInputError("\n".join(faults), faults=faults)
     assert told.value.faults == ("in/t.csv, row 3: is long", "v.csv, row 1: stands in t.csv, row 2, too")
     assert str(told.value) == told.value.message == "\n".join(told.value.faults)

@@ -143,12 +143,27 @@ def test_a_word_that_there_is_not_or_that_is_missing_is_the_callers_mistake(
             tenure.fine_tune(BOT, **asked)
 
 
-@pytest.mark.parametrize("field", ["train", "validation", "code"])
+@pytest.mark.parametrize("field", ["train", "validation"])
 def test_a_file_that_is_not_here_is_told_by_its_name(remote: Remote, stage: Stage, tmp_path: Path, field: str) -> None:
     asked: dict[str, Any] = {"connection": "cloud", "base_model": "base", "train": stage.train, field: tmp_path}
     with pytest.raises(BadInputError, match="is a folder, not a file") as refused:
         remote.estimate(BOT, **asked)
     assert refused.value.faults == (f"{tmp_path}: is a folder, not a file",)
+
+
+def test_code_that_is_not_here_is_told_by_its_name(here: Tenure, remote: Remote, stage: Stage) -> None:
+    def ask(tenure: Tenure) -> object:
+        return tenure.estimate(BOT, connection="cloud", base_model="base", train=stage.train, code="no/such.py")
+
+    same(here, remote, ask)
+
+
+def test_faults_name_a_file_with_an_odd_name_too(remote: Remote, stage: Stage, tmp_path: Path) -> None:
+    odd = tmp_path / 'an "odd", name.csv'
+    odd.write_text("x")
+    with pytest.raises(BadInputError) as refused:
+        remote.estimate(BOT, connection="cloud", base_model="base", train=odd)
+    assert str(odd) in str(refused.value)
 
 
 def test_a_key_holds_an_activation_too(here: Tenure, remote: Remote, stage: Stage) -> None:

@@ -136,6 +136,7 @@ def test_what_does_not_exist_is_404_and_what_nothing_serves_409(stage: Stage, up
         with pytest.raises(openai.NotFoundError) as unknown:
             door.openai.chat.completions.create(model=name, messages=QUESTION)
         assert unknown.value.code == "model_not_found", name
+        assert str(unknown.value).count(name) == 1, "said once, in our words"
     for name in (BOT, "bot@1"):
         with pytest.raises(openai.ConflictError) as unserved:
             door.openai.chat.completions.create(model=name, messages=QUESTION)
