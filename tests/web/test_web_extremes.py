@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from registry.domain.versions import Who
 from registry.web import deployments, model, overview
-from tests.stage import ANA
 from tests.web.site import Site, served
 
 LONG = "customer-conversation-summaries-for-the-north-american-region-2"
 UNBROKEN = "x" * 63
 STANDBYS = 5
+WHO = Who(actor="user:ana", reason="a load test before the launch of the new assistant in all regions")
 OVERFLOWING = """() => [...document.querySelectorAll("main .card, main .card td, main .card th, main h1, main .facts")]
     .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1
         || (one.matches(".card") && one.scrollWidth > one.clientWidth + 1))
@@ -27,16 +28,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             site.activate(site.tuned(name))
             site.settle()
         for _ in range(STANDBYS):
-            site.registry.commands.deploy(site.tuned("busy-bot", points=2), ANA)
+            site.registry.commands.deploy(site.tuned("busy-bot", points=2), WHO)
             site.settle()
+        site.cloud().results.append(("failed", f"see https://example.org/{'x' * 300}"))
+        site.fine_tune(LONG)
+        site.settle()
         yield site
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize(
     "path",
     ["/", "/models", f"/models/{LONG}", f"/models/{UNBROKEN}", f"/models/{UNBROKEN}/1", f"/models/{LONG}/1/cost",
-     f"/models/{LONG}/policy", "/deployments?look=1", "/audit", "/lifecycle"],
+     f"/models/{LONG}/2", f"/models/{LONG}/policy", "/deployments?look=1", "/audit", "/lifecycle"],
 )  # fmt: skip
 def test_the_longest_names_stay_in_their_places(browser: Browser, site: Site, path: str, width: int) -> None:
     context = browser.new_context(base_url=site.url, viewport={"width": width, "height": 844})
@@ -44,6 +48,8 @@ def test_the_longest_names_stay_in_their_places(browser: Browser, site: Site, pa
     page.goto(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OVERFLOWING) == []
+    for scrolling in page.locator(".side nav, .tabs, .scroll:not(.diagram)").all():
+        assert scrolling.evaluate("(one) => one.scrollWidth - one.clientWidth") <= 0, scrolling
     context.close()
 
 
