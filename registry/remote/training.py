@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.application.views import VersionView
-from registry.domain.errors import RefusedError, TenureError
+from registry.domain.errors import BadInputError, RefusedError, TenureError
 from registry.embedded import NewVersion
 from registry.embedded.training import check_trained
 from registry.remote.http import Http
@@ -36,15 +36,26 @@ def own_training(http: Http, begun: VersionView, path: str, reason: str | None) 
             shutil.rmtree(folder, ignore_errors=True)
             raise
         try:
+            _check_links(http, path, begun.ref, folder, reason)
             _send(http, path, folder)
             _finish(http, path, reason)
         except TenureError as error:
-            if any(folder.iterdir()):
+            if folder.is_dir() and any(folder.iterdir()):
                 error.hint = "; ".join(filter(None, (error.hint, f"the model is kept in {folder}")))
             else:
-                folder.rmdir()
+                shutil.rmtree(folder, ignore_errors=True)
             raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_links(http: Http, path: str, ref: str, folder: Path, reason: str | None) -> None:
+    """What a link leads to is sent in its place: nothing from outside the folder is. Raises BadInputError."""
+    inside = folder.resolve()
+    for link in sorted(one for one in folder.rglob("*") if one.is_symlink()):
+        if not link.resolve().is_relative_to(inside):
+            fault = f"its folder: {link.relative_to(folder)}: leads outside the folder"
+            http.post(f"{path}/finish", {"error": fault, "reason": reason})
+            raise BadInputError(f"{ref} has failed: {fault}", field="directory")
 
 
 def _send(http: Http, path: str, folder: Path) -> None:

@@ -73,6 +73,37 @@ def test_a_folder_without_a_model_fails_the_version_as_it_does_here(remote: Remo
     assert remote.version("bot@1").state == "failed"
 
 
+def test_what_a_link_leads_to_outside_the_folder_is_not_sent(remote: Remote, stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of this machine")
+    with (  # noqa: PT012 - the block is what is tested
+        pytest.raises(BadInputError, match=r"bot@1 has failed: its folder: notes\.txt: leads outside the folder"),
+        remote.new_version(BOT, connection="local") as new,
+    ):
+        (new.directory / "config.json").write_text("{}")
+        (new.directory / "model.safetensors").write_bytes(WEIGHTS)
+        (new.directory / "notes.txt").symlink_to(tmp_path / "secret")
+    failed = remote.version("bot@1")
+    assert (failed.state, failed.error) == ("failed", "its folder: notes.txt: leads outside the folder")
+    assert not (kept(stage) / "notes.txt").exists()
+
+
+def test_a_link_within_the_folder_is_sent_as_its_file(remote: Remote, stage: Stage) -> None:
+    with remote.new_version(BOT, connection="local") as new:
+        (new.directory / "config.json").write_text("{}")
+        (new.directory / "model.safetensors").write_bytes(WEIGHTS)
+        (new.directory / "again.json").symlink_to("config.json")
+    assert (kept(stage) / "again.json").read_text() == "{}"
+
+
+def test_a_folder_that_is_gone_when_the_block_ends_holds_no_model(remote: Remote) -> None:
+    with (
+        pytest.raises(BadInputError, match="bot@1 has failed"),
+        remote.new_version(BOT, connection="local") as new,
+    ):
+        new.directory.rmdir()
+    assert remote.version("bot@1").state == "failed"
+
+
 def test_whoever_cancels_it_meanwhile_is_obeyed(remote: Remote) -> None:
     with (  # noqa: PT012 - the block is what is tested
         pytest.raises(RefusedError, match="bot@1 is cancelled"),
