@@ -112,6 +112,10 @@ class JobSteps(Steps):
             message = refusal.message
             self._append(ref_of(version), lambda now: versions.failed(now, message, _provider_who(version)))
             return f"refused: {message}"
+        except FileNotFoundError as gone:  # a home that was put back without its `data`
+            message = f"{gone.filename} is missing: put it back from a copy of the home, and retry"
+            self._append(ref_of(version), lambda now: versions.failed(now, message, SCHEDULER))
+            return message
         except OutcomeUnknownError as error:
             unknown = ev.TrainingOutcomeUnknown(attempt=version.attempt, error=error.message)
             stream = f"version:{ref_of(version)}"

@@ -112,3 +112,25 @@ def test_a_deployment_that_was_made_meanwhile_for_the_same_version_is_billed_onc
     sky.settle()
     ids = [one.provider_id for one in sky.log.deployments(DeploymentQuery(live=True))]
     assert len(ids) == len(set(ids)) == len(sky.clouds.truth.billed()) == 2
+
+
+@EVERY
+def test_a_training_whose_data_was_not_put_back_fails_and_can_be_tried_again(
+    sky: Sky, connection: str, backup: Path
+) -> None:
+    ref = sky.fine_tune(connection)
+    sky.log.export(backup)
+    data, away = sky.home / "data", sky.home / "away"
+    data.rename(away)
+    put_back(sky, backup)
+    sky.settle()
+    told = sky.version(ref)
+    assert told.state == "failed"
+    assert told.error is not None
+    assert told.error.startswith(str(data))
+    assert told.error.endswith(" is missing: put it back from a copy of the home, and retry")
+    assert sky.jobs() == []
+    away.rename(data)
+    sky.registry.commands.retry(ref, ANA)
+    sky.settle()
+    assert (sky.version(ref).state, len(sky.jobs())) == ("trained", 1)
