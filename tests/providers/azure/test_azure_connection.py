@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from providers.azure import connect
+from providers.checks import UNGIVEN
 from providers.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
 from providers.ports import Artifact, DeploymentRequest, Provider, ServingTarget
 from providers.rehearsal import faults
@@ -197,8 +198,10 @@ def test_a_token_that_expired_stops_the_connection_and_checks_say_so(
 
 def test_a_missing_token_is_named(harness: CloudHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REHEARSAL_ARM_TOKEN")
+    provider = harness.connect()
     with pytest.raises(UnauthorizedError, match="REHEARSAL_ARM_TOKEN is not set"):
-        harness.connect().deployments.list()
+        provider.deployments.list()
+    assert {check.remedy for check in provider.check() if not check.passed} == {UNGIVEN}, "no role would help"
 
 
 def test_data_that_is_still_being_read_is_waited_for_without_blocking(harness: CloudHarness) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from providers.checks import UNGIVEN
 from providers.errors import (
     ChatError,
     OutcomeUnknownError,
@@ -67,7 +68,8 @@ def test_a_missing_variable_is_named(harness: CloudHarness, monkeypatch: pytest.
     with pytest.raises(UnauthorizedError, match="REHEARSAL_API_KEY is not set"):
         provider.base_models()
     (check,) = provider.check()
-    assert (check.passed, "REHEARSAL_API_KEY" in (check.remedy or "")) == (False, True)
+    assert (check.passed, check.detail) == (False, "the environment variable REHEARSAL_API_KEY is not set")
+    assert check.remedy == UNGIVEN
 
 
 def test_an_endpoint_that_nobody_listens_at_is_not_a_matter_of_the_key(harness: CloudHarness) -> None:
