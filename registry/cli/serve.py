@@ -13,6 +13,7 @@ from registry.domain.errors import BadInputError
 
 if TYPE_CHECKING:
     from registry.application.access import Token
+    from registry.store.tokens import TokenFile
 
 tokens = typer.Typer(name="tokens", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,6 +59,19 @@ def tokens_group() -> None:
     """
 
 
+def _token_file() -> TokenFile:
+    """Of the home here: a server elsewhere has its own, and hands out no rights over the network."""
+    import os
+
+    from registry.cli.session import note
+    from registry.embedded import default_home
+    from registry.store.tokens import TokenFile
+
+    if url := os.environ.get("TENURE_URL"):
+        note(f"these are the tokens of {default_home()}; those of {url} are made on its own machine")
+    return TokenFile(default_home())
+
+
 @tokens.command()
 def create(
     actor: Annotated[str, typer.Option("--actor", metavar="WHO", help="Whose it is, as events name it: user:ana.")],
@@ -81,8 +95,7 @@ def create(
 
     from registry.application.access import Grant, issue
     from registry.domain.durations import duration
-    from registry.embedded import default_actor, default_home
-    from registry.store.tokens import TokenFile
+    from registry.embedded import default_actor
     from registry.system import now
 
     made_at = now()
@@ -99,7 +112,7 @@ def create(
         expires_at=made_at + lasts if lasts is not None else None,
         rate_max=rate,
     )
-    TokenFile(default_home()).add(token)
+    _token_file().add(token)
     if as_json:
         print_json({**token.as_json(), "token": shown})
     elif interactive():
@@ -118,10 +131,8 @@ def list_(as_json: AsJson = False) -> None:
     Example: tenure tokens list
     """
     from registry.cli.columns import TOKENS, of_mappings
-    from registry.embedded import default_home
-    from registry.store.tokens import TokenFile
 
-    rows = [one.as_json() for one in TokenFile(default_home()).all()]
+    rows = [one.as_json() for one in _token_file().all()]
     show_list(rows, of_mappings(rows, TOKENS), as_json=as_json, empty="No tokens.")
 
 
@@ -134,13 +145,11 @@ def revoke(
 
     Example: tenure tokens revoke 4f1c2a9b03
     """
-    from registry.embedded import default_home
-    from registry.store.tokens import TokenFile
     from registry.system import now
 
     if "_" in token:
         raise BadInputError("give the token's id, not the token itself", field="ID", hint="tenure tokens list")
-    _show(TokenFile(default_home()).revoke(token, now()), as_json=as_json)
+    _show(_token_file().revoke(token, now()), as_json=as_json)
 
 
 def _show(token: Token, *, as_json: bool) -> None:

@@ -44,9 +44,11 @@ class Training(Working):
     def fine_tune(
         self, model: str, *, reason: str | None = None, idempotency_key: str | None = None, **wanted: Unpack[Wanted]
     ) -> Version:
-        """Check everything, then queue a new version.
+        """Check everything, then queue a new version; `.wait()` until it is trained, and active if that is asked for.
 
-        Raises BadInputError with every fault, RefusedError, NotFoundError.
+        Takes what `Wanted` names: connection, base_model, train; validation, prompt_column, completion_column,
+        system_column, system, method, hyperparameters, code, activate, force. Raises BadInputError with every fault of
+        the data, RefusedError, NotFoundError. Under an `idempotency_key` it is done once, however often it is said.
         """
         ref = self._registry.commands.fine_tune(fine_tune(model, **wanted), *self._asked(reason, idempotency_key))
         return Version.of(self, self.version(ref))

@@ -114,6 +114,29 @@ def test_both_doors_answer_alike(here: Tenure, remote: Remote, stage: Stage, wha
     same(here, remote, ASKED[what])
 
 
+def test_a_key_is_for_one_reason_too(here: Tenure, remote: Remote, stage: Stage) -> None:
+    for number, tenure in enumerate((here, remote)):
+        for reason in ("first", "first"):
+            begun = tenure.fine_tune(
+                BOT,
+                connection="cloud",
+                base_model="base",
+                train=stage.train,
+                reason=reason,
+                idempotency_key=f"key-{number}",
+            )
+            assert begun.version == number + 1
+        with pytest.raises(IdempotencyConflictError):
+            tenure.fine_tune(
+                BOT,
+                connection="cloud",
+                base_model="base",
+                train=stage.train,
+                reason="another",
+                idempotency_key=f"key-{number}",
+            )
+
+
 def test_a_reason_that_is_a_book_is_refused_at_both_doors(here: Tenure, remote: Remote) -> None:
     for tenure in (here, remote):
         with pytest.raises(BadInputError) as refused:

@@ -309,3 +309,14 @@ def test_a_home_that_cannot_be_made_is_told_without_a_traceback(
 def test_a_list_without_a_row_has_its_header_when_piped(tenure: Run) -> None:
     assert tenure("tokens", "list").out.split("\t")[:2] == ["id", "actor"]
     assert tenure("tokens", "list", "--json").out == "[]\n"
+
+
+def test_tokens_are_those_of_this_home_also_where_commands_go_elsewhere(
+    tenure: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENURE_URL", "http://127.0.0.1:1")
+    answer = tenure("tokens", "list", "--json")
+    assert (answer.code, answer.out) == (0, "[]\n")
+    assert (
+        answer.err == f"note: these are the tokens of {home}; those of http://127.0.0.1:1 are made on its own machine\n"
+    )

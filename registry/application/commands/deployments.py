@@ -93,7 +93,8 @@ class Deployments(Shared):
             others = self._log.deployments(DeploymentQuery(model=deployment.model, version=deployment.version))
             return deploying.undeploy(deployment, version, others, who), {}
 
-        command = Command(name="undeploy", body={"id": known.id}, who=who, idempotency_key=key, expected=expected or {})
+        body = {"id": known.id, "reason": who.reason}
+        command = Command(name="undeploy", body=body, who=who, idempotency_key=key, expected=expected or {})
         self._door.run(command, decide)
         return known.id
 

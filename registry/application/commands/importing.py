@@ -62,7 +62,13 @@ class Importing(Shared):
             told = retirement.announced(ref, base_model, retires_on, None, teller)
             return [*versions.begin(state, payload, who), *told], {"model": model, "version": number}
 
-        body = {"model": model, "connection": connection, "artifact": found.id, "base_model": base_model}
+        body = {
+            "model": model,
+            "connection": connection,
+            "artifact": found.id,
+            "base_model": base_model,
+            "reason": who.reason,
+        }
         return answered_ref(self._door.run(Command(name="import", body=body, who=who, idempotency_key=key), decide))
 
     def own_training(

@@ -72,6 +72,7 @@ class Training(Shared):
             "method": command.method,
             "activate": command.activate,
             "code": prepared.code.sha256 if prepared.code else None,
+            "reason": who.reason,
         }
 
         def decide(unit: Unit) -> tuple[list[NewEvent], dict[str, object]]:
