@@ -56,12 +56,11 @@ class Audit:
         check(request, "read")
         start, end = moment(from_, "from"), moment(to, "to")
         if format == "focus":
-            return _file(self._auditing.focus(from_=start, to=end, as_of=as_of).csv(), format)
+            return _file(self._auditing.focus(from_=start, to=end, as_of=as_of).csv(), "tenure-focus.csv")
         view = self._auditing.audit(from_=start, to=end, by=by, as_of=as_of)
-        return JSONResponse(view.as_json()) if format == "json" else _file(audit_csv(view), format)
+        return JSONResponse(view.as_json()) if format == "json" else _file(audit_csv(view), "tenure-audit.csv")
 
 
-def _file(text: str, format: str) -> Response:
-    name = f"tenure-{format}.csv"
+def _file(text: str, name: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)

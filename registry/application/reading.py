@@ -112,7 +112,11 @@ class Reading:
         state = self._log.version(ref, at=at)
         if state is None:
             model = self.model_state(ref.model, at)
-            hint = f"{ref.model} has versions 1 to {model.last_version}" if model.last_version else None
+            hint = (
+                f"{ref.model} has versions 1 to {model.last_version}"
+                if model.last_version
+                else f"{ref.model} has no version yet"
+            )
             raise NotFoundError(f"there is no version {ref}", hint=hint)
         return state
 

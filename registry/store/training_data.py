@@ -89,4 +89,6 @@ def _refuse(report: DataReport) -> None:
     more = report.faults_total - len(lines)
     head = f"{report.faults_total} fault{'s' if report.faults_total != 1 else ''} in the training data:"
     tail = (f"… and {more} more",) if more > 0 else ()
-    raise BadInputError("\n  ".join((head, *lines, *tail)), field="train", faults=lines)
+    unnamed = any(fault.kind == "missing-column" for fault in report.faults)
+    hint = "say which columns hold them: prompt_column, completion_column (--prompt-column C)" if unnamed else None
+    raise BadInputError("\n  ".join((head, *lines, *tail)), field="train", faults=lines, hint=hint)

@@ -188,9 +188,13 @@ def _sums(amounts: Iterable[tuple[str, Decimal | None]]) -> dict[str, Decimal]:
 
 
 def period(page: Page) -> tuple[datetime, datetime]:
-    """What the address asks for, at most until the time that is shown; by default this month."""
+    """What the address asks for, at most until the time that is shown; by default this month.
+
+    It ends with a whole second, as addresses are written: so the downloads are of what is shown.
+    """
+    now = page.now.replace(microsecond=0)
     given_from, given_to = asked_time(page.query("from")), asked_time(page.query("to"))
-    end = min(_given(given_to, "to"), page.now) if given_to else page.now
+    end = min(_given(given_to, "to"), now) if given_to else now
     start = _given(given_from, "from") if given_from else _month(end)
     if start > end:
         raise BadInputError(f"from {written(start)} is after to {written(end)}", field="from")

@@ -84,7 +84,7 @@ SENTENCES: Mapping[str, Callable[[_Data], str]] = {
     "connection-recovered": lambda data: f"Connection {data['connection']} answers again",
     "model-declared": lambda data: f"Model {data['model']} declared",
     "policy-changed": _settings,
-    "version-numbered": lambda data: f"Number {data['version']} given out",
+    "version-numbered": lambda data: f"Version number {data['version']} given out",
     "active-version-changed": _pointer,
     "fine-tune-requested": _fine_tune,
     "version-imported": lambda data: f"{_short(data['artifact']['id'])} imported from {data['connection']}",

@@ -14,7 +14,7 @@ from registry.domain.apply import fold
 from registry.domain.errors import BadInputError, NotFoundError
 from registry.domain.ids import VersionRef
 from registry.domain.states import VersionState
-from tests.stage import BOT, Stage
+from tests.stage import ANA, BOT, Stage
 
 FIRST = VersionRef(BOT, 1)
 
@@ -98,7 +98,7 @@ def test_a_declared_model_without_a_version_is_an_empty_list(stage: Stage) -> No
     assert stage.history() != []
     with pytest.raises(NotFoundError) as missing:
         stage.registry.reading.version(FIRST)
-    assert missing.value.hint is None
+    assert missing.value.hint == "bot has no version yet"
 
 
 def test_a_state_that_there_is_not_is_refused_by_name(stage: Stage) -> None:
@@ -116,11 +116,13 @@ def test_what_is_not_found_says_what_there_is(stage: Stage) -> None:
         return missing.value.hint
 
     assert hint(lambda: reading.version(VersionRef(BOT, 7))) == "bot has versions 1 to 1"
+    stage.registry.declaring.set_policy("young", {}, ANA)
+    assert hint(lambda: reading.version(VersionRef("young", 1))) == "young has no version yet"
     assert hint(lambda: reading.model("bto")) == "did you mean bot?"
-    assert hint(lambda: reading.model("zzz")) == "there are: bot"
+    assert hint(lambda: reading.model("zzz")) == "there are: bot, young"
     assert hint(lambda: reading.connection_state("clood")) == "did you mean cloud?"
     assert hint(lambda: reading.deployment("nothing")) == "tenure deployments shows those that are"
-    assert hint(lambda: reading.history("zzz")) == "there are: bot"
+    assert hint(lambda: reading.history("zzz")) == "there are: bot, young"
 
 
 def test_an_empty_home_says_that_there_is_nothing_yet(stage: Stage, tmp_path: Any) -> None:

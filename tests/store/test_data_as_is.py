@@ -40,3 +40,13 @@ def test_what_is_no_json_lines_of_objects_is_refused(tmp_path: Path, text: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"none\.jsonl"):
         HomeTrainingData(tmp_path).prepare(DataSource(train=tmp_path / "none.jsonl", as_is=True), rows_min=1)
+
+
+def test_columns_of_other_names_are_refused_with_how_to_name_them(tmp_path: Path) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text("question,answer\n" + "a,b\n" * 12)
+    with pytest.raises(
+        BadInputError, match="column prompt: there is no such column; there are: question, answer"
+    ) as bad:
+        HomeTrainingData(tmp_path).prepare(DataSource(train=train), rows_min=1)
+    assert bad.value.hint == "say which columns hold them: prompt_column, completion_column (--prompt-column C)"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from decimal import Decimal
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -65,6 +68,20 @@ def test_what_is_downloaded_from_the_audit_is_what_it_shows(page: Page, site: Si
     csv = page.get_by_role("link", name="CSV").get_attribute("href") or ""
     assert f"{site.clock():%Y-%m-%dT%H%%3A%M%%3A%S}" in csv
     expect(page.locator(".facts")).to_contain_text(f"{site.clock():%H:%M:%S}")
+
+
+def test_what_is_downloaded_adds_up_to_what_is_shown_also_within_a_second(page: Page, site: Site) -> None:
+    site.registry.declaring.declare_connection("dear", {"provider": "azure-openai", "capacity": 5000}, ANA)
+    site.registry.commands.deploy(site.tuned("dear-bot", "dear"), ANA)
+    site.settle()
+    site.clock.advance(minutes=1, seconds=0.9)
+    page.goto("/audit")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "tenure-audit.csv"
+    rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
+    total = sum(Decimal(row["cost"]) for row in rows if row["cost"])
+    expect(page.get_by_label("Total", exact=True)).to_contain_text(f"{total:,.2f}")
 
 
 def test_focus_stays_where_it_is_when_what_is_around_it_is_renewed(page: Page, site: Site) -> None:
