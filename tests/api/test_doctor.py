@@ -78,7 +78,7 @@ def test_a_server_on_a_disk_that_has_become_full_is_not_ready_until_there_is_roo
 
 
 def test_a_home_that_forgets_what_is_written_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgotten(descriptor: int, length: int, offset: int) -> bytes:
+    def forgotten(*_: int) -> bytes:
         return b""
 
     monkeypatch.setattr("registry.transport.doctor.os.pread", forgotten)
