@@ -18,6 +18,7 @@ class Declaring(Questions):
         return self._registry.declaring.apply(document, self._who(None), plan=plan)
 
     def declare_connection(self, name: str, settings: Mapping[str, object]) -> ConnectionView:
+        """Add it, or give it the settings that differ: the keys of its TOML table. Raises BadInputError."""
         self._registry.declaring.declare_connection(name, settings, self._who(None))
         return next(one for one in self.connections() if one.name == name)
 

@@ -15,11 +15,13 @@ class Moves(Working):
         return Version.of(self, self.version(ref), frozenset({"active", "trained", "retired", "deleted"}))
 
     def retire(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
+        """Take the active version out of service, without a successor. Raises RefusedError."""
         ref = ref_of(version)
         self._registry.commands.retire(ref, *self._asked(reason, idempotency_key))
         return Version.of(self, self.version(ref))
 
     def cancel(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
+        """Stop its training; `.wait()` until its job is seen to have ended. Raises RefusedError."""
         ref = ref_of(version)
         self._registry.commands.cancel(ref, *self._asked(reason, idempotency_key))
         return Version.of(self, self.version(ref), frozenset({"cancelled"}))
@@ -30,15 +32,18 @@ class Moves(Working):
         return Version.of(self, self.version(ref_of(version)))
 
     def resume(self, version: Which, *, reason: str | None = None) -> Version:
+        """Let a paused training go on."""
         self._registry.jobs.steer(ref_of(version), "resume", self._who(reason))
         return Version.of(self, self.version(ref_of(version)))
 
     def retry(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
+        """Train a failed or cancelled version again: another attempt, with the same data and settings."""
         ref = ref_of(version)
         self._registry.commands.retry(ref, *self._asked(reason, idempotency_key))
         return Version.of(self, self.version(ref))
 
     def approve(self, version: Which, *, reason: str | None = None, idempotency_key: str | None = None) -> Version:
+        """Your word for a version whose policy asks for approvals; nobody approves what they asked for themselves."""
         ref = ref_of(version)
         self._registry.commands.approve(ref, *self._asked(reason, idempotency_key))
         return Version.of(self, self.version(ref))
@@ -60,6 +65,7 @@ class Moves(Working):
     def undeploy(
         self, deployment: str, *, reason: str | None = None, idempotency_key: str | None = None
     ) -> DeploymentView:
+        """Delete it, by its id or its provider's name; `wait_for_deployment` until it is seen gone."""
         return self.deployment(self._registry.commands.undeploy(deployment, *self._asked(reason, idempotency_key)))
 
     def attach(

@@ -34,6 +34,7 @@ from registry.embedded.version import Which, ref_of
 
 class Questions(Opened):
     def models(self, *, as_of: AsOf = None) -> list[ModelView]:
+        """By name."""
         return self._registry.reading.models(as_of)
 
     def versions(
@@ -44,9 +45,11 @@ class Questions(Opened):
         return self._registry.reading.versions(query, as_of)[0]
 
     def version(self, ref: Which | VersionRef, *, as_of: AsOf = None) -> VersionView:
+        """One version, now or as of a position or a time. Raises NotFoundError."""
         return self._registry.reading.version(VersionRef.parse(str(ref)), as_of)
 
     def show(self, ref: Which, *, as_of: AsOf = None) -> ModelView | VersionView:
+        """A model by its name, or a version by `model@n`. Raises NotFoundError."""
         model, number = parse_ref(str(ref))
         if number is None:
             return self._registry.reading.model(model, as_of)
@@ -71,6 +74,7 @@ class Questions(Opened):
     def deployments(
         self, *, billed: bool | None = None, model: str | None = None, as_of: AsOf = None
     ) -> list[DeploymentView]:
+        """All, or those that may be billed right now (`billed`)."""
         return self._registry.reading.deployments(billed=billed, model=model, as_of=as_of)
 
     def side_by_side(self, *, billed: bool | None = None, model: str | None = None) -> list[SideBySideView]:
@@ -78,6 +82,7 @@ class Questions(Opened):
         return self._registry.comparing.side_by_side(billed=billed, model=model)
 
     def deployment(self, id: str, *, as_of: AsOf = None) -> DeploymentView:
+        """By the registry's id, or the provider's name or id. Raises NotFoundError."""
         return self._registry.reading.deployment(id, as_of)
 
     def audit(
@@ -101,9 +106,11 @@ class Questions(Opened):
         return compare(read, self.audit(from_=read.from_, to=read.to))
 
     def connections(self, *, as_of: AsOf = None) -> list[ConnectionView]:
+        """By name; what was removed is left out."""
         return self._registry.reading.connections(as_of)
 
     def test_connection(self, name: str) -> list[CheckView]:
+        """Ask the provider, question by question: what is missing is told with its remedy. Changes nothing."""
         provider = self._registry.providers.of(self._registry.reading.connection_state(name))
         return [
             CheckView(name=one.name, passed=one.passed, detail=one.detail, remedy=one.remedy)

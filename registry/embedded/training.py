@@ -67,6 +67,10 @@ class Training(Working):
         reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Version:
+        """A model that was tuned elsewhere, by its id at the provider, as a new version: it is `trained` at once.
+
+        Raises NotFoundError where the account has no such model.
+        """
         ref = self._registry.commands.import_version(
             model, connection, artifact, base_model, *self._asked(reason, idempotency_key)
         )
