@@ -143,7 +143,7 @@ def err_in_commands(ears: Ears, clouds: Rehearsal) -> None:
         ears.tenure("apply", ears.file("written.toml", table), code=2)
     ears.tenure("connections", "test", "wrong", code=5)
     train = str(ears.folder / "train.csv")
-    ears.tenure("fine-tune", "wrong", "--connection", "wrong", *wanted, train, code=2)
+    ears.tenure("fine-tune", "wrong", "--connection", "wrong", *wanted, train, code=5)
     told = f'line 3: {{"prompt": "{PROMPT} 3", "completion": "{COMPLETION} 3"}} was refused; {COMPLETION} is no answer'
     for connection, (base, _) in BASES.items():
         words = ("--connection", connection, "--base-model", base, "--train", train, "--wait")
