@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,10 +13,10 @@ from tests.web.axe import faults
 from tests.web.site import Site, served
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An empty registry."""
-    with served(tmp_path_factory.mktemp("empty"), furnished=False, document={}) as site:
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An empty registry, for each test."""
+    with served(tmp_path, furnished=False, document={}) as site:
         yield site
 
 
