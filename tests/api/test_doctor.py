@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from registry.transport.services import Services
 from tests.api.collector import Collector
 from tests.api.conftest import Mint
 from tests.api.oidc_provider import CLIENT, OidcProvider
+from tests.small_disk import run_on_small_disk
 from tests.stage import ANA, Stage
 
 
@@ -62,16 +61,7 @@ print(sorted(one.name for one in stage.home.iterdir()))
 
 
 def test_a_server_on_a_disk_that_has_become_full_is_not_ready_until_there_is_room(tmp_path: Path) -> None:
-    try:
-        tried = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", tmp_path], check=False, timeout=60)
-    except FileNotFoundError:
-        tried = None
-    if tried is None or tried.returncode:
-        pytest.skip("this machine lets nobody mount a small file system")
-    script = f'mount -t tmpfs -o size=1m tmpfs {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, FULL], check=False, capture_output=True, text=True, timeout=120
-    )
+    done = run_on_small_disk(FULL, tmp_path, size="1m")
     full, left = done.stdout.splitlines()
     assert full == f"the home {tmp_path} cannot be written: No space left on device"
     assert left == "['train.jsonl']", "the probe leaves nothing behind"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -18,6 +16,7 @@ from registry.domain.errors import UnavailableError
 from registry.domain.ids import VersionRef
 from registry.store import applier, journal, writer
 from registry.store.duckdb_log import DuckDBLog
+from tests.small_disk import run_on_small_disk
 from tests.store.samples import add, fill, requested, status
 from tests.store.test_durability import _closed_in_the_end as _closed_in_the_end  # noqa: PLC0414 -- a fixture
 from tests.store.test_durability import check_whole, opened, segment_of
@@ -218,14 +217,5 @@ log.close()
 
 
 def test_a_file_system_that_fills_up_and_is_cleared_again_loses_nothing(tmp_path: Path) -> None:
-    script = f'mount -t tmpfs -o size=6m tmpfs {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
-    try:
-        probe = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", tmp_path], check=False, timeout=60)
-    except FileNotFoundError:
-        probe = None
-    if probe is None or probe.returncode:
-        pytest.skip("this machine lets nobody mount a small file system")
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, CHILD], check=False, capture_output=True, text=True, timeout=120
-    )
+    done = run_on_small_disk(CHILD, tmp_path, size="6m")
     assert done.stdout == "whole\n", done.stderr
